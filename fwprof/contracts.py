@@ -1,0 +1,230 @@
+"""What the core and plugins expect of each other at run time: the Protocols.
+
+Plugins return objects with these methods; they need not inherit from anything. Everything here
+lives inside one worker process. Shapes leave out nothing: `(batch, …)` is written where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from fwprof.records import Description, ResolvedLayer, Scalar, Workload
+from fwprof.records.measurement import Reading
+from fwprof.records.plan import CellPlan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+__all__ = [
+    "Batch",
+    "Clock",
+    "Gradients",
+    "LoadedWorkload",
+    "Meter",
+    "Model",
+    "Options",
+    "Programs",
+    "Result",
+    "Staged",
+    "Versions",
+]
+
+Staged = Any
+"""A batch on the device, in the framework's own types: opaque to the core."""
+Result = Any
+"""What a program returned: opaque to the core."""
+Versions = Mapping[str, str]
+"""Package name → version, of what a framework plugin runs on."""
+Gradients = Mapping[str, "Array"]
+"""Canonical parameter name → gradient, in the canonical layout."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of a neutral workload, on the host.
+
+    Args:
+        inputs: `(batch, *input.shape)`, float32 or int64 as the workload says.
+        targets: `(batch,)` int64 class labels.
+    """
+
+    inputs: Array
+    targets: Array
+
+
+@dataclass(frozen=True)
+class LoadedWorkload:
+    """A workload with its numbers loaded: what `build_model` builds from.
+
+    For the user's own model `native` holds what the factory returned (docs/reference/native.md)
+    and `spec` is None; else `native` is None.
+
+    Args:
+        spec: the neutral workload.
+        layers: its layers with shapes and parameter names, `repeat` already expanded.
+        weights: canonical parameter name → float32 array in canonical layout.
+        batches: the batches that are cycled while timing (8 of them); of a native model, the
+            first 8 items of its own `batches`, as they came.
+        native: what the user's factory returned.
+    """
+
+    name: str
+    spec: Workload | None = None
+    layers: tuple[ResolvedLayer, ...] = ()
+    weights: Mapping[str, Array] = field(default_factory=dict)
+    batches: Sequence[Any] = ()
+    native: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `build_model` may need besides the workload.
+
+    Args:
+        cell: the plan of the cell: variant, options, threads, precision, settings preset, seed.
+        cache: empty folder of this worker's own, for what the framework caches on disk.
+    """
+
+    cell: CellPlan
+    cache: Path
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Model, loss and optimizer on the device. Returned by `build_model`."""
+
+    def stage(self, batch: Any) -> Staged:
+        """Put one batch on the device and wait until it is there.
+
+        Args:
+            batch: a `Batch`; for a native model one item of its `batches`.
+        """
+        ...
+
+    def parameters(self) -> Mapping[str, Array]:
+        """Return copies of the trainable parameters, and of batch statistics, by canonical name."""
+        ...
+
+    def load_parameters(self, values: Mapping[str, Array]) -> None:
+        """Set parameters and batch statistics from canonical arrays, in place.
+
+        Raises:
+            ValueError: a name is unknown or a shape is wrong; the message names it.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Restore the canonical start in place: parameters, optimizer state, statistics, random state.
+
+        Must not cause a compilation. For a native model: the state right after the build.
+        """
+        ...
+
+    def predict(self, staged: Staged) -> Array:
+        """Return the outputs `(batch, classes)` in inference mode, changing nothing."""
+        ...
+
+    def settings(self) -> Mapping[str, Scalar]:
+        """Return the settings in force, read back from the framework, never what was asked."""
+        ...
+
+    def describe(self) -> Description:
+        """Return mode, backend and native device as resolved, with `settings()` and versions."""
+        ...
+
+    def compilations(self) -> int:
+        """Return how many compilations or traces the framework did so far in this process."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write parameters and optimizer state in the framework's own format."""
+        ...
+
+    def restore(self, path: Path) -> None:
+        """Read what `save` wrote."""
+        ...
+
+
+@runtime_checkable
+class Programs(Protocol):
+    """The programs that the core times. Returned by `train_step`.
+
+    F and G leave parameters and optimizer state as they were; they may change batch statistics
+    and random state. A result stays valid until the next call.
+    """
+
+    def forward(self, staged: Staged) -> Result:
+        """F: model and loss in training mode; result: the loss."""
+        ...
+
+    def forward_backward(self, staged: Staged) -> Result:
+        """G: clear gradients, F, every gradient; result: the loss and every gradient."""
+        ...
+
+    def run(self, staged: Staged) -> Result:
+        """S: the whole training step; result: the loss, once the update is done."""
+        ...
+
+    def wait(self, result: Result) -> None:
+        """Return when that result, and every update its call made, is finished."""
+        ...
+
+    def read(self, result: Result) -> tuple[float, Gradients | None]:
+        """Return the loss, and after G the canonical gradients (else None). Never timed."""
+        ...
+
+    def next_batch(self) -> Staged:
+        """D: fetch one batch from the data pipeline and stage it."""
+        ...
+
+
+@runtime_checkable
+class Meter(Protocol):
+    """Reads a resource besides time. Returned by `measure`."""
+
+    passes: Sequence[str]
+    """Which passes it takes part in: any of `timing`, `memory`, `energy`."""
+
+    def start(self) -> None:
+        """Begin a window."""
+        ...
+
+    def sample(self) -> None:
+        """Take one sample; called by the core at a stated rate, not in timed regions. May do nothing."""
+        ...
+
+    def stop(self) -> Mapping[str, Reading]:
+        """End the window and return its readings; one that cannot be had is null with its reason."""
+        ...
+
+
+class Clock(Protocol):
+    """The clock of the timed loop. The real one is `time.perf_counter_ns`."""
+
+    def now_ns(self) -> int:
+        """Return a monotonic time in ns."""
+        ...
+
+    def sleep_ns(self, duration_ns: int) -> None:
+        """Wait without using the CPU."""
+        ...
+
+
+class PeakKernels(Protocol):
+    """Optional, returned by the hook `peak_kernels`: the framework's own matrix product and copy."""
+
+    library: str
+
+    def gemm(self, size: int) -> None:
+        """Multiply two size × size matrices and wait for the product (2·size³ FLOP)."""
+        ...
+
+    def copy(self, size_bytes: int) -> None:
+        """Copy size_bytes to another buffer and wait (2·size_bytes moved)."""
+        ...

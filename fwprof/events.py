@@ -1,0 +1,81 @@
+"""What happens during a run, told to whoever observes it (progress, logs, notebooks).
+
+An observer is a callable that takes one event. The engine itself never prints. Events come from
+the thread that called `fwprof.profile`; none comes while a block is timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fwprof.records.base import Record
+from fwprof.records.measurement import Fate, TrainingPoint
+from fwprof.records.plan import RunPlan
+from fwprof.records.request import StageName
+
+
+class RunPlanned(Record, frozen=True, kw_only=True):
+    """The plan is made and stored; nothing was measured yet."""
+
+    plan: RunPlan
+    path: str
+    estimated_seconds: float
+
+
+class GroupStarted(Record, frozen=True, kw_only=True):
+    """Workers of one group and session are about to start."""
+
+    group: str
+    session: int
+    sessions: int
+
+
+class StageEntered(Record, frozen=True, kw_only=True):
+    """A worker begins a stage."""
+
+    cell: str
+    stage: StageName
+    replica: bool = False
+
+
+class RoundDone(Record, frozen=True, kw_only=True):
+    """One round of all live cells is measured and stored."""
+
+    group: str
+    session: int
+    round: int
+    elapsed_seconds: float
+    max_seconds: float
+    half_width: float | None
+    """Relative half-width reached so far; None while there are too few rounds."""
+    target: float
+
+
+class Trained(Record, frozen=True, kw_only=True):
+    """One epoch of the training pass is done."""
+
+    cell: str
+    points: tuple[TrainingPoint, ...]
+
+
+class CellEnded(Record, frozen=True, kw_only=True):
+    """A cell's worker of one session is gone."""
+
+    cell: str
+    session: int
+    fate: Fate
+    reason: str = ""
+
+
+class RunStored(Record, frozen=True, kw_only=True):
+    """run.json is complete."""
+
+    path: str
+
+
+Event = RunPlanned | GroupStarted | StageEntered | RoundDone | Trained | CellEnded | RunStored
+Observer = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Observe nothing."""

@@ -1,0 +1,142 @@
+"""The common table of metrics: name → unit, meaning, better direction.
+
+A plugin declares further metrics under its own namespace (`cuda.sm_occupancy` style names, with
+a dot); this table holds only what every framework and device shares.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fwprof.records.base import Record
+
+Unit = str
+"""ASCII, SI where it exists: ns, bytes, samples/s, uJ/step, mW, percent, 1."""
+
+
+class Metric(Record, frozen=True, kw_only=True):
+    """One measured or derived quantity."""
+
+    name: str
+    unit: Unit
+    better: Literal["lower", "higher", "neither"]
+    meaning: str
+    kind: Literal["measured", "marginal", "derived"] = "measured"
+
+
+def _table(*metrics: Metric) -> dict[str, Metric]:
+    return {metric.name: metric for metric in metrics}
+
+
+METRICS = _table(
+    Metric(
+        name="step_time", unit="ns", better="lower", meaning="one whole training step, waited for (program S)"
+    ),
+    Metric(
+        name="forward_time", unit="ns", better="lower", meaning="model and loss in training mode (program F)"
+    ),
+    Metric(
+        name="backward_time",
+        unit="ns",
+        better="lower",
+        meaning="what obtaining all gradients adds to F (G - F)",
+        kind="marginal",
+    ),
+    Metric(
+        name="optimizer_time",
+        unit="ns",
+        better="lower",
+        meaning="what updating the parameters adds to G (S - G)",
+        kind="marginal",
+    ),
+    Metric(
+        name="data_time",
+        unit="ns",
+        better="lower",
+        meaning="one batch from the pipeline, on the device (program D)",
+    ),
+    Metric(
+        name="pipelined_step_time",
+        unit="ns",
+        better="lower",
+        meaning="one step of several with one wait (program P)",
+    ),
+    Metric(
+        name="throughput",
+        unit="samples/s",
+        better="higher",
+        meaning="batch size over the pipelined step time",
+        kind="derived",
+    ),
+    Metric(
+        name="import_time",
+        unit="ns",
+        better="lower",
+        meaning="import of the framework and one empty operation",
+    ),
+    Metric(
+        name="build_time",
+        unit="ns",
+        better="lower",
+        meaning="model, optimizer and programs made on the device",
+    ),
+    Metric(
+        name="first_step_time",
+        unit="ns",
+        better="lower",
+        meaning="the first training step, compilation included",
+    ),
+    Metric(
+        name="compile_time",
+        unit="ns",
+        better="lower",
+        meaning="first step minus the steady step",
+        kind="derived",
+    ),
+    Metric(
+        name="host_peak",
+        unit="bytes",
+        better="lower",
+        meaning="peak resident memory of the process group in a fresh process that only builds and trains",
+    ),
+    Metric(
+        name="host_import",
+        unit="bytes",
+        better="lower",
+        meaning="resident memory after import and one empty operation",
+    ),
+    Metric(
+        name="host_work",
+        unit="bytes",
+        better="lower",
+        meaning="what the model needs: host_peak minus host_import",
+        kind="derived",
+    ),
+    Metric(
+        name="energy",
+        unit="uJ/step",
+        better="lower",
+        meaning="energy of one training step by a hardware counter",
+    ),
+    Metric(
+        name="flops",
+        unit="FLOP/step",
+        better="neither",
+        meaning="analytic: 2 x MAC, forward + dW + dX",
+        kind="derived",
+    ),
+    Metric(
+        name="share_of_best_gemm",
+        unit="percent",
+        better="higher",
+        meaning="FLOP/s of the step over the best matrix product measured here; may exceed 100",
+        kind="derived",
+    ),
+    Metric(
+        name="share_of_copy",
+        unit="percent",
+        better="higher",
+        meaning="bytes/s the step needs at least over the best copy measured here; may exceed 100",
+        kind="derived",
+    ),
+)

@@ -1,0 +1,60 @@
+"""The one import a plugin author needs.
+
+Everything a plugin uses is named here; the rest of fwprof may change without notice.
+"""
+
+from __future__ import annotations
+
+from fwprof.contracts import (
+    Batch,
+    Gradients,
+    LoadedWorkload,
+    Meter,
+    Model,
+    Options,
+    PeakKernels,
+    Programs,
+    Result,
+    Staged,
+    Versions,
+)
+from fwprof.errors import PluginUnavailableError, UnsupportedError
+from fwprof.hookspecs import API_VERSION, hookimpl
+from fwprof.records import (
+    CellPlan,
+    Description,
+    Device,
+    Reading,
+    ResolvedLayer,
+    RunResult,
+    Scalar,
+    Workload,
+)
+from fwprof.records import workload as layers
+
+__all__ = [
+    "API_VERSION",
+    "Batch",
+    "CellPlan",
+    "Description",
+    "Device",
+    "Gradients",
+    "LoadedWorkload",
+    "Meter",
+    "Model",
+    "Options",
+    "PeakKernels",
+    "PluginUnavailableError",
+    "Programs",
+    "Reading",
+    "ResolvedLayer",
+    "Result",
+    "RunResult",
+    "Scalar",
+    "Staged",
+    "UnsupportedError",
+    "Versions",
+    "Workload",
+    "hookimpl",
+    "layers",
+]

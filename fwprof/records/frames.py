@@ -1,0 +1,218 @@
+"""What launcher and worker say to each other: one JSON object a frame, checked by type.
+
+Orders go to the worker, reports come back. A worker serves one order at a time.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fwprof.records.base import Record, Scalar
+from fwprof.records.measurement import (
+    Block,
+    Check,
+    Description,
+    Failure,
+    ProgramName,
+    Reading,
+    Startup,
+    TrainingPoint,
+)
+from fwprof.records.plan import CellPlan, Device, PluginRef, Schedule
+from fwprof.records.request import StageName
+
+
+class OrderBase(Record, frozen=True, kw_only=True, tag_field="type"):
+    """Parent → worker."""
+
+
+class Open(OrderBase, frozen=True, kw_only=True, tag="open"):
+    """First order of a cell's worker: import, build and take the first steps."""
+
+    cell: CellPlan
+    schedule: Schedule
+    inputs: str
+    """Folder with the workload's weights and batches as .npy files; empty for a native model."""
+    cache: str
+    """Empty folder of this worker's own, for what the framework caches on disk."""
+    passes: tuple[str, ...] = ("timing",)
+    """Which meters take part."""
+
+
+class WarmUp(OrderBase, frozen=True, kw_only=True, tag="warm_up"):
+    """Run one program until it is steady, within `cap_ns`."""
+
+    program: ProgramName
+    cap_ns: int
+
+
+class RunBlock(OrderBase, frozen=True, kw_only=True, tag="run_block"):
+    """Lead in, then time one block. `reset` first restores the canonical start, untimed."""
+
+    round: int
+    order: int
+    program: ProgramName
+    reset: bool = False
+
+
+class CheckAnswers(OrderBase, frozen=True, kw_only=True, tag="check_answers"):
+    """After the last round: guard against wrong answers."""
+
+
+class TakeReadings(OrderBase, frozen=True, kw_only=True, tag="take_readings"):
+    """Run program S for `seconds` with the meters of `pass_name` on."""
+
+    pass_name: str
+    seconds: float
+    rate_hz: float
+
+
+class Train(OrderBase, frozen=True, kw_only=True, tag="train"):
+    """Train on the whole data set, one report an epoch."""
+
+    epochs: int
+
+
+class MeasureLimits(OrderBase, frozen=True, kw_only=True, tag="measure_limits"):
+    """Time the largest matrix products and copies of the machine, for `seconds`."""
+
+    cell: CellPlan
+    seconds: float
+    cache: str
+
+
+class ListDevices(OrderBase, frozen=True, kw_only=True, tag="list_devices"):
+    """Ask one device plugin what it finds (a probe child)."""
+
+    plugin: PluginRef
+
+
+class Export(OrderBase, frozen=True, kw_only=True, tag="export"):
+    """Let one exporter write one stored run."""
+
+    plugin: PluginRef
+    run: str
+    destination: str
+
+
+class Finish(OrderBase, frozen=True, kw_only=True, tag="finish"):
+    """Leave."""
+
+
+Order = (
+    Open
+    | WarmUp
+    | RunBlock
+    | CheckAnswers
+    | TakeReadings
+    | Train
+    | MeasureLimits
+    | ListDevices
+    | Export
+    | Finish
+)
+
+
+class ReportBase(Record, frozen=True, kw_only=True, tag_field="type"):
+    """Worker → parent."""
+
+
+class Entered(ReportBase, frozen=True, kw_only=True, tag="entered"):
+    """The worker begins a stage: what is blamed if nothing more is heard, and whose limit runs."""
+
+    stage: StageName
+
+
+class Described(ReportBase, frozen=True, kw_only=True, tag="described"):
+    """What the framework says of itself, once the model is built."""
+
+    description: Description
+
+
+class Ready(ReportBase, frozen=True, kw_only=True, tag="ready"):
+    """Built, and the first steps taken."""
+
+    startup: Startup
+
+
+class Warm(ReportBase, frozen=True, kw_only=True, tag="warm"):
+    """One program is warm, or its cap ended (`steady` false)."""
+
+    program: ProgramName
+    blocks: tuple[Block, ...]
+    steady: bool
+
+
+class BlockDone(ReportBase, frozen=True, kw_only=True, tag="block_done"):
+    """One block is measured."""
+
+    block: Block
+
+
+class Checked(ReportBase, frozen=True, kw_only=True, tag="checked"):
+    """The guards and what they found."""
+
+    checks: tuple[Check, ...]
+
+
+class Readings(ReportBase, frozen=True, kw_only=True, tag="readings"):
+    """What the meters read in one pass."""
+
+    pass_name: str
+    readings: dict[str, Reading]
+
+
+class EpochDone(ReportBase, frozen=True, kw_only=True, tag="epoch_done"):
+    """One epoch of the training pass."""
+
+    points: tuple[TrainingPoint, ...]
+
+
+class LimitsMeasured(ReportBase, frozen=True, kw_only=True, tag="limits_measured"):
+    """The best matrix product and copy."""
+
+    readings: dict[str, Reading]
+
+
+class DevicesListed(ReportBase, frozen=True, kw_only=True, tag="devices_listed"):
+    """What a device plugin found."""
+
+    devices: tuple[Device, ...]
+
+
+class Exported(ReportBase, frozen=True, kw_only=True, tag="exported"):
+    """What an exporter wrote."""
+
+    paths: tuple[str, ...]
+
+
+class Failed(ReportBase, frozen=True, kw_only=True, tag="failed"):
+    """The last thing a worker says when something raised."""
+
+    failure: Failure
+
+
+class Finished(ReportBase, frozen=True, kw_only=True, tag="finished"):
+    """The order is done and has nothing else to say."""
+
+    facts: dict[str, Scalar] = {}
+
+
+Report = (
+    Entered
+    | Described
+    | Ready
+    | Warm
+    | BlockDone
+    | Checked
+    | Readings
+    | EpochDone
+    | LimitsMeasured
+    | DevicesListed
+    | Exported
+    | Failed
+    | Finished
+)
+
+order_decoder: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
+report_decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)

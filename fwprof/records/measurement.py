@@ -1,0 +1,131 @@
+"""Raw numbers, as they were measured. Means and intervals are derived elsewhere, never stored."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fwprof.records.base import Record, Scalar
+from fwprof.records.request import StageName
+
+ProgramName = Literal["forward", "forward_backward", "run", "pipelined", "next_batch"]
+"""The timed programs F, G, S, P, D."""
+
+Fate = Literal[
+    "ok", "failed", "timeout", "out_of_memory", "killed", "unsupported", "skipped", "interrupted", "invalid"
+]
+
+
+class HostCounters(Record, frozen=True, kw_only=True):
+    """What the host did while a block ran, lead-in included. None: not readable here."""
+
+    window_ns: int
+    cpu_ns: int | None = None
+    """CPU time of the worker's process."""
+    run_delay_ns: int | None = None
+    """Time its threads were runnable and waited for a core."""
+    involuntary_switches: int | None = None
+    steal_ns: int | None = None
+    """Time the hypervisor ran something else; whole machine."""
+    pressure_ns: int | None = None
+    """Time some task of the machine waited for a core (PSI `some`)."""
+    other_cpu_ns: int | None = None
+    """CPU time used by processes outside the run; whole machine."""
+
+
+class Block(Record, frozen=True, kw_only=True):
+    """The steps of one program timed in one go."""
+
+    round: int
+    """Counted from 0; warm-up blocks count apart."""
+    order: int
+    """Position within the round."""
+    program: ProgramName
+    start_ns: int
+    """On the host's monotonic clock: comparable between workers of one machine and boot."""
+    step_ns: tuple[int, ...]
+    """One value a step; for `pipelined` one value for `steps_per_value` steps."""
+    steps_per_value: int = 1
+    lead_in_count: int = 0
+    compilations: int = 0
+    """Compilations that the framework did during the block."""
+    loss: float | None = None
+    """Loss of the last step (program S)."""
+    counters: HostCounters | None = None
+
+
+class Reading(Record, frozen=True, kw_only=True):
+    """One number of a meter. `value` None: not measured, and `reason` says why."""
+
+    value: float | int | None
+    unit: str
+    reason: str = ""
+    basis: str = ""
+    """What exactly was counted, where that differs between sources."""
+    samples: tuple[tuple[int, float], ...] = ()
+    """(ns since the pass began, value), where it was sampled."""
+
+
+class Startup(Record, frozen=True, kw_only=True):
+    """How long it took until the first results, with cold caches unless labelled."""
+
+    import_ns: int
+    build_ns: int
+    first_step_ns: int
+    second_step_ns: int
+
+
+class Description(Record, frozen=True, kw_only=True):
+    """What only the framework can say, read back after the model was built."""
+
+    mode: str
+    backend: str | None = None
+    native_device: str
+    settings: dict[str, Scalar]
+    """In force, read back: never an echo of what was asked."""
+    versions: dict[str, str]
+    parameter_count: int
+    batch_size: int
+    labels: tuple[str, ...] = ()
+
+
+class Check(Record, frozen=True, kw_only=True):
+    """One guard against a wrong answer."""
+
+    name: str
+    passed: bool
+    detail: str = ""
+
+
+class Failure(Record, frozen=True, kw_only=True):
+    """Why a cell has no result, or only part of one."""
+
+    fate: Fate
+    stage: StageName
+    plugin: str = ""
+    """Whose code it was, as `distribution version`, where that is known."""
+    message: str
+    next: str = ""
+    traceback: str = ""
+
+
+class TrainingPoint(Record, frozen=True, kw_only=True):
+    """One epoch on one split; from an untimed pass."""
+
+    epoch: int
+    split: Literal["train", "validation"]
+    loss: float
+    accuracy: float | None = None
+
+
+class Measurement(Record, frozen=True, kw_only=True):
+    """One worker's timing pass: one cell (or its replica) in one session."""
+
+    session: int
+    replica: bool = False
+    fate: Fate = "ok"
+    failure: Failure | None = None
+    startup: Startup | None = None
+    warm_up: tuple[Block, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    steady: dict[ProgramName, bool] = {}
+    checks: tuple[Check, ...] = ()

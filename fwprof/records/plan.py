@@ -1,0 +1,148 @@
+"""What will be measured, fully resolved: the one document a worker is started from."""
+
+from __future__ import annotations
+
+from fwprof.records.base import Record, Scalar
+from fwprof.records.request import (
+    Budget,
+    FrameworkChoice,
+    Precision,
+    RunRequest,
+    ScheduleKind,
+    SettingsPreset,
+    StageName,
+)
+from fwprof.records.workload import ResolvedLayer, Workload
+
+
+class PluginRef(Record, frozen=True, kw_only=True):
+    """One installed plugin, as distribution metadata names it. Nothing was imported to make it."""
+
+    kind: str
+    """framework, device, meter or exporter."""
+    name: str
+    distribution: str
+    version: str
+    value: str
+    """The entry point's object reference, `module` or `module:attribute`."""
+
+
+class Device(Record, frozen=True, kw_only=True):
+    """Where a cell trains, as its device plugin describes it."""
+
+    name: str
+    """What `--device` selects: `cpu`, or `<plugin>:<index>` style names."""
+    uuid: str = ""
+    kind: str
+    """Name of the device plugin; workloads choose batch sizes by it."""
+    title: str = ""
+    """What a person calls it, e.g. the processor's model name."""
+    native: dict[str, str] = {}
+    """Framework name → how that runtime names this device."""
+    environment: dict[str, str] = {}
+    """Variables that must stand before the framework is imported."""
+    capabilities: dict[str, Scalar] = {}
+    memory_bytes: int | None = None
+    exclusive: bool = False
+    """One worker at a time: the default schedule on it is sequential."""
+    note: str = ""
+
+
+class NativeModel(Record, frozen=True, kw_only=True):
+    """The user's own model: where its factory is."""
+
+    factory: str
+    """`/absolute/file.py:function` or `module:function`."""
+    arguments: dict[str, Scalar] = {}
+
+
+class WorkloadPlan(Record, frozen=True, kw_only=True):
+    """A neutral workload with every shape resolved, or the user's own model."""
+
+    name: str
+    spec: Workload | None = None
+    layers: tuple[ResolvedLayer, ...] = ()
+    native: NativeModel | None = None
+    parameter_count: int | None = None
+    flops: int | None = None
+    """FLOP of one training step at the cell's batch size; None where it cannot be known."""
+    traffic_bytes: int | None = None
+    """Bytes one training step must move at least; None where it cannot be known."""
+
+
+class CellPlan(Record, frozen=True, kw_only=True):
+    """One cell: the unit that is measured. `prepare` and `build_model` read it."""
+
+    id: str
+    workload: WorkloadPlan
+    framework: PluginRef
+    choice: FrameworkChoice
+    device: Device
+    device_plugin: PluginRef
+    meter_plugins: tuple[PluginRef, ...] = ()
+    precision: Precision = "float32"
+    batch_size: int | None
+    """None for the user's own model until it was built."""
+    threads: int
+    settings_preset: SettingsPreset = "as-shipped"
+    environment: str
+    interpreter: str | None = None
+    """None: the interpreter that fwprof itself runs in."""
+    world_size: int = 1
+    data_pipeline: str = "staged"
+    trainable: str = "all"
+    seed: int = 0
+
+
+class Group(Record, frozen=True, kw_only=True):
+    """The cells that one command compares with each other."""
+
+    name: str
+    cells: tuple[CellPlan, ...]
+
+
+class Schedule(Record, frozen=True, kw_only=True):
+    """How long and in which order to measure (docs/reference/protocol.md explains each number)."""
+
+    budget: Budget = "default"
+    kind: ScheduleKind = "interleaved"
+    sessions: int = 1
+    replica: bool = False
+    """Whether each session also measures a replica of one cell, the A/A control."""
+    min_rounds: int = 10
+    max_rounds: int | None = None
+    """None: until the half-width is reached or the time is used up."""
+    half_width: float = 0.05
+    max_seconds: float = 90.0
+    block_ns: int = 8_000_000
+    min_block_steps: int = 5
+    lead_in_steps: int = 4
+    lead_in_ns: int = 10_000_000
+    no_lead_in_above_ns: int = 50_000_000
+    pipelined_steps: int = 4
+    warm_up_steps: int = 3
+    warm_up_ns: int = 500_000_000
+    warm_up_cap_ns: int = 3_000_000_000
+    steady_tolerance: float = 0.05
+    settle_cap_ns: int = 20_000_000
+
+
+class RunPlan(Record, frozen=True, kw_only=True):
+    """The whole run: written to plan.json before anything is measured."""
+
+    schema_version: int = 1
+    run_id: str
+    fwprof_version: str
+    created: str
+    """UTC, ISO 8601."""
+    request: RunRequest
+    groups: tuple[Group, ...]
+    schedule: Schedule
+    limits: dict[StageName, float]
+    """Wall-clock limit of each stage in seconds."""
+    unavailable: dict[str, str] = {}
+    """What was asked for and cannot run here (`plugin or device` → why); the rest goes on."""
+
+    def cells(self) -> tuple[CellPlan, ...]:
+        """Return the cells of all groups in order."""
+        return tuple(cell for group in self.groups for cell in group.cells)

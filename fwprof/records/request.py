@@ -1,0 +1,97 @@
+"""What the user asked for, in the user's words."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from fwprof.records.base import Record, Scalar
+
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+Budget = Literal["quick", "default", "thorough"]
+SettingsPreset = Literal["as-shipped", "equal"]
+ScheduleKind = Literal["interleaved", "sequential"]
+StageName = Literal[
+    "start",
+    "import",
+    "build",
+    "first_step",
+    "warm_up",
+    "block",
+    "check",
+    "memory",
+    "energy",
+    "train",
+    "finish",
+]
+"""The stages of a worker, in order; the ones that limits and failures name."""
+
+
+class FrameworkChoice(Record, frozen=True, kw_only=True):
+    """`NAME[@ENVIRONMENT][:VARIANT][,key=value]`, parsed. VARIANT is opaque to the core."""
+
+    name: str
+    environment: str | None = None
+    variant: str | None = None
+    options: dict[str, Scalar] = {}
+
+    def __str__(self) -> str:
+        options = "".join(f",{key}={value}" for key, value in self.options.items())
+        at = f"@{self.environment}" if self.environment else ""
+        variant = f":{self.variant}" if self.variant else ""
+        return f"{self.name}{at}{variant}{options}"
+
+
+class ModelChoice(Record, frozen=True, kw_only=True):
+    """The user's own model: `[FRAMEWORK=]FILE.py:FACTORY` or `[FRAMEWORK=]MODULE:FACTORY`."""
+
+    factory: str
+    framework: str | None = None
+    """The framework plugin it is for; None where one framework was chosen."""
+    arguments: dict[str, Scalar] = {}
+    """Keyword arguments for the factory (`--set model.NAME=value`)."""
+
+
+class RunRequest(Record, frozen=True, kw_only=True):
+    """One request: workloads × frameworks × devices × …, and how long to measure.
+
+    Lists multiply into cells. Empty `workloads` with empty `models` stands for the quick set.
+    """
+
+    workloads: tuple[str, ...] = ()
+    """Built-in names, or paths of workload YAML files."""
+    models: tuple[ModelChoice, ...] = ()
+    plugins: tuple[FrameworkChoice, ...] = ()
+    devices: tuple[str, ...] = ("cpu",)
+    meters: tuple[str, ...] = ()
+    precisions: tuple[Precision, ...] = ("float32",)
+    batch_sizes: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
+    """Empty: what the workload says for the device's kind."""
+    threads: tuple[Annotated[int, msgspec.Meta(ge=1)] | Literal["all"], ...] = ("all",)
+    """`all`: the physical cores granted to this process."""
+    settings: Literal["as-shipped", "equal", "both"] | None = None
+    """None: as-shipped for one framework, both where frameworks are compared."""
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
+    epochs: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
+    """Train this many epochs in an untimed pass and report loss and accuracy; 0: no such pass."""
+    budget: Budget = "default"
+    schedule: ScheduleKind | None = None
+    """None: interleaved, unless a device asks for sequential."""
+    processes: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+    """Sessions, each of fresh processes. None: what the budget says (5 for thorough, else 1)."""
+    rounds: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
+    """Exactly this many rounds a session, instead of the adaptive stop."""
+    half_width: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.05
+    """Relative half-width of the 95 % interval at which rounds stop."""
+    max_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Bound of warm-up and rounds of one group and session; start-up comes on top."""
+    limits: dict[StageName, Annotated[float, msgspec.Meta(gt=0)]] = {}
+    """Wall-clock limit of a stage in seconds, instead of the default."""
+    overrides: dict[str, Scalar] = {}
+    """`path.to.field` of the workload → value (`--set`)."""
+    environments: dict[str, str] = {}
+    """Environment name → interpreter. Empty: every worker runs in this interpreter."""
+    memory: bool = True
+    """Run the memory pass (a fresh process a cell)."""
+    output: str = "fwprof-runs"

@@ -1,0 +1,172 @@
+"""What a run found: stored as run.json, and what is derived from it for people and tools."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fwprof.records.base import Record, Scalar
+from fwprof.records.measurement import (
+    Check,
+    Description,
+    Failure,
+    Fate,
+    Measurement,
+    Reading,
+    TrainingPoint,
+)
+from fwprof.records.plan import RunPlan
+
+SCHEMA_VERSION = 1
+
+LABELS = {
+    "contended": "processes outside the run used more than 10 % of the granted CPU, or p50/p10 > 1.25",
+    "unsteady": "the step time still drifted when the warm-up ended, or between the first and last third",
+    "recompiled": "the framework compiled again while blocks were timed",
+    "interval_wide": "the time ran out before the interval was as narrow as asked",
+    "warm_cache": "compiled code came from a cache on disk: first-step figures are not cold",
+    "synthetic_data": "the data is made from the seed, not real",
+    "in_process": "measured inside the caller's process, without isolation",
+    "incomplete": "the worker ended early; the rounds before are kept",
+    "floor_unknown": "fewer than 20 stored A/A ratios: the noise floor of this machine is not known yet",
+}
+"""Every label a cell or a comparison may carry."""
+
+
+class MachineFacts(Record, frozen=True, kw_only=True):
+    """The machine a run was measured on. None: not readable here."""
+
+    system: str
+    kernel: str
+    machine: str
+    python: str
+    processor: str
+    cores: int
+    """Physical cores granted to this process (affinity and cgroup quota)."""
+    logical_cpus: int
+    memory_bytes: int | None = None
+    virtualised: str | None = None
+    governor: str | None = None
+    boot_id: str | None = None
+    fingerprint: str
+    """Hash of what makes two measurements comparable: processor, cores, memory, system."""
+
+
+class Equivalence(Record, frozen=True, kw_only=True):
+    """Whether a cell computes the same as the others of its group."""
+
+    status: Literal["reference", "equivalent", "not_equivalent", "not_checked"] = "not_checked"
+    max_error: float | None = None
+    first_difference: str | None = None
+
+
+class CellResult(Record, frozen=True, kw_only=True):
+    """Everything known of one cell after the run."""
+
+    id: str
+    digest: str | None = None
+    """SHA-256 of the frozen cell: two equal digests mean the same experiment."""
+    fate: Fate
+    failure: Failure | None = None
+    description: Description | None = None
+    measurements: tuple[Measurement, ...] = ()
+    readings: dict[str, Reading] = {}
+    training: tuple[TrainingPoint, ...] = ()
+    equivalence: Equivalence = Equivalence()
+    labels: tuple[str, ...] = ()
+
+
+class RunResult(Record, frozen=True, kw_only=True):
+    """One run, as stored. Figures are derived from `cells[].measurements`."""
+
+    schema_version: int = SCHEMA_VERSION
+    plan: RunPlan
+    machine: MachineFacts
+    finished: str
+    """UTC, ISO 8601."""
+    duration_ns: int
+    is_interrupted: bool = False
+    limits: dict[str, dict[str, Reading]] = {}
+    """Device and threads (`cpu/2/float32`) → measured peaks (`best_gemm`, `best_copy`)."""
+    cells: tuple[CellResult, ...]
+
+
+class MetricValue(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """One figure for people and tools; derived. `p50`… for series, `value` for single figures."""
+
+    unit: str
+    kind: Literal["measured", "marginal", "derived"] = "measured"
+    p50: float | None = None
+    p10: float | None = None
+    ci95: tuple[float, float] | None = None
+    """95 % interval of the p50."""
+    count: int | None = None
+    """Rounds behind it, over all sessions."""
+    value: float | int | None = None
+    reason: str | None = None
+    """Why there is no value."""
+
+
+class CellSummary(Record, frozen=True, kw_only=True):
+    """One cell as `--json` prints it (docs/reference/json.md)."""
+
+    id: str
+    framework: str
+    mode: str | None
+    backend: str | None
+    device: str
+    workload: str
+    batch_size: int | None
+    precision: str
+    settings_preset: str
+    fate: Fate
+    labels: tuple[str, ...]
+    reason: str | None
+    sessions: int
+    threads: int
+    environment: str
+    world_size: int
+    data_pipeline: str
+    trainable: str
+    bound: Literal["launch", "compute", "memory", "data"] | None
+    training: tuple[TrainingPoint, ...]
+    versions: dict[str, str]
+    settings: dict[str, Scalar]
+    equivalence: Equivalence
+    metrics: dict[str, MetricValue]
+    checks: tuple[Check, ...] = ()
+
+
+Verdict = Literal["faster", "slower", "no difference shown", "not comparable", "one process"]
+
+
+class Comparison(Record, frozen=True, kw_only=True):
+    """Two cells, one metric: `ratio` is b over a."""
+
+    metric: str
+    a: str
+    b: str
+    ratio: float | None
+    ci95: tuple[float, float] | None
+    noise_floor: float | None
+    verdict: Verdict
+    why: str
+    labels: tuple[str, ...] = ()
+
+
+class Recommendation(Record, frozen=True, kw_only=True):
+    """A choice with its evidence; several cells where no difference was shown."""
+
+    scenario: str
+    choice: tuple[str, ...]
+    evidence: str
+
+
+class RunSummary(Record, frozen=True, kw_only=True):
+    """What `--json` prints: derived from a RunResult by `fwprof.comparison`."""
+
+    schema_version: int = SCHEMA_VERSION
+    run: str
+    path: str
+    cells: tuple[CellSummary, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    recommendations: tuple[Recommendation, ...] = ()
