@@ -104,8 +104,8 @@ class PositionEmbedding(LayerBase, frozen=True, kw_only=True, tag="position_embe
 class Attention(LayerBase, frozen=True, kw_only=True, tag="attention"):
     """Multi-head self-attention over (length, channels); scale 1/√(channels/heads).
 
-    query, key, value, output kernels (channels, channels), each with a bias (channels,); heads
-    split the last axis into (heads, channels/heads).
+    query_kernel, key_kernel, value_kernel, output_kernel (channels, channels), with query_bias …
+    output_bias (channels,); heads split the last axis into (heads, channels/heads).
     """
 
     heads: Positive
