@@ -1,7 +1,7 @@
 """fwprof: what does each deep-learning framework cost, for this model, on this hardware?
 
     import fwprof
-    result = fwprof.profile(workloads=("mlp",), plugins=("torch",), budget="quick")
+    result = fwprof.profile(workloads=("mlp",), plugins=("NAME",), budget="quick")
     print(fwprof.summarize(result).cells[0].metrics["step_time"].p50)
 
 Names are loaded when first used, so that importing fwprof costs next to nothing.

@@ -1,6 +1,6 @@
 """The common table of metrics: name → unit, meaning, better direction.
 
-A plugin declares further metrics under its own namespace (`cuda.sm_occupancy` style names, with
+A plugin declares further metrics under its own namespace (`name.occupancy`, with
 a dot); this table holds only what every framework and device shares.
 """
 
