@@ -18,12 +18,14 @@ from fwprof.contracts import (
     Staged,
     Versions,
 )
+from fwprof.environment import machine_facts
 from fwprof.errors import PluginUnavailableError, UnsupportedError
 from fwprof.hookspecs import API_VERSION, hookimpl
 from fwprof.records import (
     CellPlan,
     Description,
     Device,
+    MachineFacts,
     Reading,
     ResolvedLayer,
     RunResult,
@@ -40,6 +42,7 @@ __all__ = [
     "Device",
     "Gradients",
     "LoadedWorkload",
+    "MachineFacts",
     "Meter",
     "Model",
     "Options",
@@ -57,4 +60,5 @@ __all__ = [
     "Workload",
     "hookimpl",
     "layers",
+    "machine_facts",
 ]
