@@ -14,17 +14,29 @@ class ExitCode(IntEnum):
     """What the `fwprof` command's exit status means."""
 
     DONE = 0
+    """Done: every cell is ok. Labels, and answers that differ, are no failure."""
     GATE_SAID_NO = 1
+    """A gate said no: a regression, an answer that differs, a conformance check that failed."""
     USAGE = 2
+    """The command or a configuration file cannot be understood or carried out as written."""
     PARTIAL = 3
+    """Some cells are not ok; the rest are measured and stored."""
     NOTHING_MEASURED = 4
+    """No cell was measured."""
     NOT_AVAILABLE = 5
+    """Nothing that was asked for is available here: plugin, framework, device, driver."""
     UNREADABLE = 6
+    """A stored run or another file cannot be read, or the disk is full."""
     INCONCLUSIVE = 7
+    """A gate could not decide; only where that was asked to count."""
     BUG = 70
+    """A bug in fwprof."""
     TIME_LIMIT = 124
+    """Time limits left nothing."""
     INTERRUPTED = 130
+    """Interrupted; what was measured is stored."""
     TERMINATED = 143
+    """Terminated; what was measured is stored."""
 
 
 class FwprofError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ LAYERS = (
         "environment",
         "host",
         "events",
+        "cancellation",
         "choices",
         "configuration",
         "workloads",
@@ -35,6 +37,10 @@ LAYER_OF = {unit: number for number, units in enumerate(LAYERS) for unit in unit
 SAME_LAYER = {
     ("metrics", "records"): "a metric is a record",
     ("host", "contracts"): "the host's meter is a Meter",
+    ("workloads", "configuration"): "a workload may be a YAML file",
+    ("workloads", "contracts"): "batches and loaded workloads are what plugins receive",
+    ("launcher", "worker"): "isolate=False runs the worker's code in the caller's process",
+    ("choices", "configuration"): "a value means the same after --set as in a file",
 }
 """(importer, imported) within one layer → why that is no cycle in the making."""
 
@@ -102,6 +108,12 @@ def violations(typing_only: bool) -> list[str]:
     return sorted(found)
 
 
+def test_the_page_on_architecture_shows_the_same_layers() -> None:
+    page = CORE.parent.joinpath("docs", "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d \| ([^|]+) \|", page, re.MULTILINE)
+    assert tuple(tuple(re.findall(r"`(\w+)`", row)) for row in rows) == LAYERS
+
+
 def test_every_module_of_the_core_has_a_layer() -> None:
     units = {
         path.stem
@@ -127,6 +139,7 @@ def test_every_exception_to_the_rule_is_in_use() -> None:
     used = {(unit, target) for unit, target, _ in all_imports()}
     assert set(SAME_LAYER) <= used
     assert all(LAYER_OF[unit] == LAYER_OF[target] for unit, target in SAME_LAYER)
+    assert not {(target, unit) for unit, target in SAME_LAYER} & set(SAME_LAYER)
 
 
 @pytest.mark.parametrize(
