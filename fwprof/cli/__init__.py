@@ -1,0 +1,1 @@
+"""The `fwprof` command: parse, call `fwprof.api`, print. One file a command."""

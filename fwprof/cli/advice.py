@@ -1,0 +1,106 @@
+"""The next commands worth typing, from what was asked and what came of it. At most three."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from shlex import quote
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fwprof.cli.examples import OWN_MODEL
+from fwprof.records import FrameworkChoice, RunRequest
+
+if TYPE_CHECKING:
+    from fwprof.records import RunSummary
+
+_MOST = 3
+
+
+def next_commands(
+    request: RunRequest, summary: RunSummary, *, ready: Sequence[str] = (), has_earlier_run: bool = False
+) -> list[tuple[str, str]]:
+    """Return (command, what it gives), the most useful first.
+
+    Args:
+        request: what was asked.
+        summary: what came of it.
+        ready: frameworks that are installed and can run.
+        has_earlier_run: whether an earlier run can be compared with this one.
+    """
+    measured = [cell for cell in summary.cells if cell.fate == "ok"]
+    labels = {label for cell in measured for label in cell.labels}
+    chosen = {choice.name for choice in request.plugins}
+    others = [name for name in ready if name not in chosen]
+    found: list[tuple[str, str]] = []
+    if not measured:
+        found.append(("fwprof doctor", "says what is missing here"))
+    if measured and "interval_wide" in labels and request.budget == "quick":
+        found.append((command(request, budget="default"), "more rounds, narrower intervals"))
+    if len(measured) > 1 and request.budget != "thorough" and not request.processes:
+        found.append((command(request, budget="thorough"), "five processes a cell: verdicts"))
+    if measured and others and not request.models:
+        both = (*request.plugins, *(FrameworkChoice(name=name) for name in others[:2]))
+        found.append((command(request, plugins=both), "the same work, side by side"))
+    if measured and not request.models and request.plugins:
+        rest = command(RunRequest(plugins=request.plugins[:1], devices=request.devices)).removeprefix(
+            "fwprof profile"
+        )
+        found.append((f"fwprof profile {OWN_MODEL}{rest}", "your own model"))
+    if measured and has_earlier_run:
+        found.append(("fwprof compare last~1 last", "against the run before"))
+    return found[:_MOST]
+
+
+def command(request: RunRequest, **changes: object) -> str:
+    """Return the `fwprof profile` command that asks for this request, with changes."""
+    request = msgspec.structs.replace(request, **changes)
+    words = ["fwprof", "profile", *request.workloads]
+    for model in request.models:
+        words += ["--model", f"{model.framework}={model.factory}" if model.framework else model.factory]
+    for choice in request.plugins:
+        words += ["--plugin", str(choice)]
+    default = RunRequest()
+    for option, name in _REPEATED.items():
+        values = getattr(request, name)
+        if values != getattr(default, name):
+            words += [option, ",".join(str(value) for value in values)]
+    for option, name in _SINGLE.items():
+        value = getattr(request, name)
+        if value != getattr(default, name):
+            words += [option, str(value)]
+    if request.budget != "default":
+        words.append(f"--{request.budget}")
+    arguments = {
+        f"model.{name}": value for model in request.models for name, value in model.arguments.items()
+    }
+    for name, value in {**arguments, **request.overrides}.items():
+        words += [
+            "--set",
+            f"{name}={msgspec.json.encode(value).decode() if not isinstance(value, str) else value}",
+        ]
+    for stage, seconds in request.limits.items():
+        words += ["--limit", f"{stage}={seconds:g}"]
+    if not request.memory:
+        words.append("--no-memory")
+    return " ".join(quote(word) for word in words)
+
+
+_REPEATED = {
+    "--device": "devices",
+    "--precision": "precisions",
+    "--batch-size": "batch_sizes",
+    "--threads": "threads",
+    "--meter": "meters",
+}
+_SINGLE = {
+    "--settings": "settings",
+    "--epochs": "epochs",
+    "--seed": "seed",
+    "--schedule": "schedule",
+    "--processes": "processes",
+    "--rounds": "rounds",
+    "--half-width": "half_width",
+    "--max-seconds": "max_seconds",
+    "-o": "output",
+}

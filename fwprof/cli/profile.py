@@ -1,0 +1,253 @@
+"""`fwprof profile`: measure one cell, or several and compare them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+import click
+import msgspec
+from click.core import ParameterSource
+
+from fwprof.catalog import find_plugin
+from fwprof.cli import request as words
+from fwprof.cli.advice import next_commands
+from fwprof.cli.examples import with_examples
+from fwprof.cli.exit_status import status_of
+from fwprof.cli.interrupt import interruptible
+from fwprof.cli.messages import note, print_error
+from fwprof.cli.output import print_json, print_list, print_sections
+from fwprof.cli.progress import Progress, is_drawn_here, plan_line
+from fwprof.errors import ExitCode, FwprofError, RunError
+from fwprof.events import ignore
+from fwprof.records import Precision, RunRequest, ScheduleKind
+
+if TYPE_CHECKING:
+    from fwprof.records import RunResult, RunSummary
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_HELP = """Measure one cell, or several and compare them.
+
+A WORKLOAD is a built-in name (fwprof workloads lists them) or a YAML file. Without one, and
+without --model, the quick set is measured. Every option may also stand in FWPROF_* variables, in
+a file (--config) and in [tool.fwprof] of ./pyproject.toml, in this order of precedence."""
+
+
+def _option(*names: str, **settings: Any) -> Callable[[F], F]:
+    longest = max(names, key=len)
+    return click.option(*names, envvar=f"FWPROF_{longest.lstrip('-').upper().replace('-', '_')}", **settings)
+
+
+@click.command("profile", help=with_examples(_HELP, "profile"))
+@click.argument("workloads", nargs=-1, metavar="[WORKLOAD]...")
+@_option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="NAME[:VARIANT][,KEY=VALUE]",
+    help="A framework; repeat it to compare.",
+)
+@_option("--model", "models", multiple=True, metavar="[FRAMEWORK=]FILE.py:FACTORY", help="Your own model.")
+@_option("--device", "devices", multiple=True, metavar="NAME", help="Where to train.  [default: cpu]")
+@_option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="Read the request from a YAML file."
+)
+@_option("--quick", is_flag=True, help="About 20 s of measuring: a first look.")
+@_option("--thorough", is_flag=True, help="At least 5 processes a cell: the only budget that gives verdicts.")
+@_option("--dry-run", is_flag=True, help="Say what would be measured and how long that takes.")
+@_option(
+    "--settings",
+    type=click.Choice(["as-shipped", "equal", "both"]),
+    help="The frameworks' own defaults, or the same settings on all.",
+)
+@_option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(get_args(Precision)),
+    help="Precision of the arithmetic.",
+)
+@_option(
+    "--batch-size",
+    "batch_sizes",
+    multiple=True,
+    metavar="N[,N…]",
+    help="Samples in a step, instead of the workload's own.",
+)
+@_option("--threads", multiple=True, metavar="N|all[,…]", help="Threads of the framework.  [default: all]")
+@_option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of weights and data.  [default: 0]")
+@_option("--epochs", type=click.IntRange(0, 100_000), help="Also train so long, untimed, and say how well.")
+@_option("--half-width", metavar="SHARE", help="Stop when the 95 % interval is ± this narrow.  [default: 5%]")
+@_option(
+    "--max-seconds",
+    type=click.FloatRange(0, min_open=True),
+    help="Longest time of warm-up and rounds of a group.",
+)
+@_option(
+    "--limit", "limits", multiple=True, metavar="STAGE=SECONDS", help="Longest time of one stage of a worker."
+)
+@_option("--meter", "meters", multiple=True, metavar="NAME", help="A further meter plugin.")
+@_option("--processes", type=click.IntRange(1, 100), help="Fresh processes a cell.")
+@_option("--rounds", type=click.IntRange(1, 100_000), help="Exactly so many rounds.")
+@_option("--schedule", type=click.Choice(get_args(ScheduleKind)), help="Cells in turn, or one after another.")
+@_option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Change a field of the workload; model.NAME: an argument of the factory.",
+)
+@_option("--no-memory", is_flag=True, help="Leave out the memory pass.")
+@_option("-o", "--output", metavar="DIR", help="Folder of the runs.  [default: fwprof-runs]")
+@_option(
+    "--export", "exports", multiple=True, metavar="NAME[:DEST]", help="Export the run, once it is stored."
+)
+@_option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@_option("-q", "--quiet", is_flag=True, help="No progress.")
+@_option("-v", "--verbose", is_flag=True, help="More progress, and tracebacks of bugs.")
+@click.pass_context
+def command(ctx: click.Context, /, **options: Any) -> int:
+    """Measure."""
+    from fwprof import api
+
+    _refuse_both(ctx)
+    request = words.build_request(_flags(ctx), options["config"])
+    if options["dry_run"]:
+        return _say_plan(request, as_json=options["as_json"])
+    exports = [(name, destination) for name, _, destination in (e.partition(":") for e in options["exports"])]
+    for name, _ in exports:
+        find_plugin("exporter", name)  # before an hour of measuring, not after
+    progress = Progress(is_drawn=is_drawn_here() and not options["verbose"], is_verbose=options["verbose"])
+    cancellation = api.Cancellation()
+    with interruptible(cancellation) as interruption:
+        observer = ignore if options["quiet"] else progress
+        try:
+            result = api.profile(request, observer=observer, cancellation=cancellation)
+        finally:
+            progress.finish()
+    path = api.run_path(result, request.output)
+    summary = api.summarize(result, str(path))
+    if options["as_json"]:
+        from fwprof.exporters.json import summary_document
+
+        print_json(summary_document(summary))
+    else:
+        _print_answer(result, summary, request)
+    for name, destination in exports:
+        for written in api.export(
+            result.plan.run_id, name, destination or str(path / "exports" / name), request.output
+        ):
+            note(f"wrote    {written}")
+    status = interruption.status or status_of(result)
+    if status in _EMPTY:
+        return print_error(_nothing_measured(result, summary), status)
+    return status
+
+
+_EMPTY = {ExitCode.NOTHING_MEASURED, ExitCode.NOT_AVAILABLE, ExitCode.TIME_LIMIT}
+
+
+def _flags(ctx: click.Context) -> dict[str, Any]:
+    """Return the RunRequest fields that flags and variables set."""
+    given = {
+        name: value
+        for name, value in ctx.params.items()
+        if ctx.get_parameter_source(name) in {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}
+    }
+    readers: dict[str, Callable[[Any], Any]] = {
+        "devices": _split,
+        "batch_sizes": lambda texts: tuple(words.parse_count(text, "samples") for text in _split(texts)),
+        "threads": lambda texts: tuple(words.parse_threads(text) for text in _split(texts)),
+        "half_width": words.parse_share,
+        "limits": lambda texts: dict(map(words.parse_limit, texts)),
+        "overrides": words.parse_overrides,
+    }
+    fields = set(RunRequest.__struct_fields__)
+    flags = {
+        name: readers[name](value) if name in readers else value
+        for name, value in given.items()
+        if name in fields and value != ()
+    }
+    for budget in ("quick", "thorough"):
+        if given.get(budget):
+            flags["budget"] = budget
+    if given.get("no_memory"):
+        flags["memory"] = False
+    return flags
+
+
+def _split(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+
+
+def _refuse_both(ctx: click.Context) -> None:
+    for one, other in (("quick", "thorough"), ("quiet", "verbose")):
+        if ctx.params[one] and ctx.params[other]:
+            raise click.UsageError(f"--{one} and --{other} exclude each other", ctx)
+
+
+def _say_plan(request: RunRequest, *, as_json: bool) -> int:
+    from fwprof import api
+    from fwprof.planning import estimate_seconds
+
+    plan = api.make_plan(request)
+    seconds = estimate_seconds(plan)
+    if as_json:
+        print_json({"plan": plan, "estimated_seconds": seconds})
+        return ExitCode.DONE
+    print(f"plan     {plan_line(plan, seconds)}")
+    schedule = plan.schedule
+    print(
+        f"schedule {schedule.budget}, {schedule.kind}, "
+        f"at most {schedule.max_seconds:g} s a group and session, until ±{100 * schedule.half_width:g} %"
+    )
+    rows = [
+        (
+            cell.workload.name,
+            str(cell.choice),
+            cell.device.name,
+            cell.precision,
+            cell.settings_preset,
+            str(cell.threads),
+            "–" if cell.batch_size is None else str(cell.batch_size),
+        )
+        for cell in plan.cells()
+    ]
+    print()
+    print_list(
+        ("workload", "framework", "device", "precision", "settings", "threads", "batch"), rows, "no cell"
+    )
+    for what, why in plan.unavailable.items():
+        print(f"\nnot here  {what}: {why}")
+    return ExitCode.DONE if plan.cells() else ExitCode.NOT_AVAILABLE
+
+
+def _print_answer(result: RunResult, summary: RunSummary, request: RunRequest) -> None:
+    from fwprof import api
+    from fwprof.report.layout import Facts
+    from fwprof.report.sections import report
+
+    plugins = api.list_plugins()
+    ready = [one.ref.name for one in plugins if one.ref.kind == "framework" and one.state == "ready"]
+    chosen = tuple({str(cell.choice): cell.choice for cell in result.plan.cells()}.values())
+    asked = msgspec.structs.replace(request, plugins=request.plugins or chosen)
+    has_earlier_run = len(api.runs(request.output)) > 1
+    advice = next_commands(asked, summary, ready=ready, has_earlier_run=has_earlier_run)
+    rows = [("next" if place == 0 else "", f"{line}   # {why}") for place, (line, why) in enumerate(advice)]
+    where = "" if request.output == RunRequest().output else f" -o {request.output}"
+    rows.append(("saved", f"{summary.path}   (fwprof show last{where})"))
+    print_sections([*report(result, summary), Facts(tuple(rows))])
+
+
+def _nothing_measured(result: RunResult, summary: RunSummary) -> FwprofError:
+    failures = [cell.failure for cell in result.cells if cell.failure is not None]
+    causes = [failure.message for failure in failures] + list(result.plan.unavailable.values())
+    fixes = [failure.next for failure in failures if failure.next]
+    return RunError(
+        "nothing was measured",
+        cause=causes[0] if causes else "",
+        kept=summary.path,
+        next=fixes[0] if fixes else "fwprof doctor says what is missing here",
+    )

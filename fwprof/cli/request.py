@@ -1,0 +1,164 @@
+"""From words to a RunRequest: flags over FWPROF_* over --config over [tool.fwprof] over defaults.
+
+A file, and what the flags say, is a RunRequest in which everything may be left out. Its keys are
+made from RunRequest itself, so that they can never differ from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Union, get_args
+
+import msgspec
+
+from fwprof.choices import parse_assignment, parse_framework, parse_model, parse_scalar
+from fwprof.configuration import read_toml_table, read_yaml, suggest
+from fwprof.errors import RequestError
+from fwprof.records import ModelChoice, Record, RunRequest, StageName
+
+_WRITTEN = {"plugins": tuple[str, ...], "models": tuple[str, ...]}
+"""Fields that people write as text (`name:variant`, `file.py:factory`)."""
+
+RequestFile: Any = msgspec.defstruct(
+    "RequestFile",
+    [
+        (field.name, Union[_WRITTEN.get(field.name, field.type), msgspec.UnsetType], msgspec.UNSET)  # noqa: UP007 - built from values, where | does not work for every type
+        for field in msgspec.structs.fields(RunRequest)
+    ],
+    bases=(Record,),
+    module=__name__,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+)
+"""A RunRequest in which everything may be left out: what `--config` and pyproject.toml hold."""
+
+_PROJECT = Path("pyproject.toml")
+_MODEL_ARGUMENT = "model."
+
+
+def build_request(flags: Mapping[str, Any], config: Path | None) -> RunRequest:
+    """Merge what flags, environment and files say; what nobody says stays at its default.
+
+    Args:
+        flags: RunRequest field → value, of flags and FWPROF_* variables that were given.
+        config: the file of `--config`.
+
+    Raises:
+        RequestError: something is refused; names the file, line and key, or the option.
+    """
+    values: dict[str, Any] = {}
+    if _PROJECT.is_file():
+        values |= _given(read_toml_table(_PROJECT, "tool.fwprof", RequestFile))
+    if config is not None:
+        values |= _given(read_yaml(config, RequestFile))
+    for name, value in flags.items():
+        # One flag replaces one entry of a mapping, but a whole list.
+        values[name] = {**values.get(name, {}), **value} if isinstance(value, dict) else value
+    try:
+        request = RunRequest(
+            **{
+                **values,
+                "plugins": tuple(parse_framework(text) for text in values.get("plugins", ())),
+                "models": tuple(parse_model(text) for text in values.get("models", ())),
+            }
+        )
+        # The constructor checks no constraint: only decoding does.
+        request = msgspec.convert(msgspec.to_builtins(request), RunRequest)
+    except msgspec.ValidationError as error:
+        raise RequestError("the request cannot be carried out", cause=str(error)) from error
+    return _with_model_arguments(request)
+
+
+def parse_share(text: str) -> float:
+    """Parse `5%` or `0.05`.
+
+    Raises:
+        RequestError: it is neither, or not between 0 and 1.
+    """
+    number = text.strip().removesuffix("%")
+    try:
+        value = float(number) / (100 if number != text.strip() else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise RequestError(f"'{text}' is not a share between 0 and 100 %", next="write 5% or 0.05")
+    return value
+
+
+def parse_threads(text: str) -> int | str:
+    """Parse a number of threads, or `all`.
+
+    Raises:
+        RequestError: it is neither.
+    """
+    if text == "all":
+        return text
+    return parse_count(text, "threads")
+
+
+def parse_count(text: str, what: str) -> int:
+    """Parse a whole number of at least 1.
+
+    Raises:
+        RequestError: it is not one.
+    """
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise RequestError(f"'{text}' is not a number of {what}", next="write a whole number of at least 1")
+    return int(text)
+
+
+def parse_limit(text: str) -> tuple[str, float]:
+    """Parse `STAGE=SECONDS`.
+
+    Raises:
+        RequestError: there is no such stage, or the seconds are no number above 0.
+    """
+    stage, value = parse_assignment(text)
+    stages = get_args(StageName)
+    if stage not in stages:
+        raise RequestError(
+            f"--limit names no stage of a worker: '{stage}'",
+            cause=f"stages: {', '.join(stages)}",
+            next=suggest(stage, stages),
+        )
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise RequestError(f"the limit of stage {stage} is not a number of seconds: '{value}'")
+    return stage, seconds
+
+
+def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
+    """Parse `path.to.field=value` words.
+
+    Raises:
+        RequestError: one is not of that form.
+    """
+    return {name: parse_scalar(value) for name, value in map(parse_assignment, texts)}
+
+
+def _given(file: Any) -> dict[str, Any]:
+    values = ((name, getattr(file, name)) for name in file.__struct_fields__)
+    return {name: value for name, value in values if value is not msgspec.UNSET}
+
+
+def _with_model_arguments(request: RunRequest) -> RunRequest:
+    arguments = {
+        name.removeprefix(_MODEL_ARGUMENT): value
+        for name, value in request.overrides.items()
+        if name.startswith(_MODEL_ARGUMENT)
+    }
+    if not arguments:
+        return request
+    if not request.models:
+        name = next(iter(arguments))
+        raise RequestError(f"--set model.{name} has no model to go to", next="add --model FILE.py:FACTORY")
+    models: list[ModelChoice] = [
+        msgspec.structs.replace(model, arguments={**model.arguments, **arguments}) for model in request.models
+    ]
+    rest = {name: value for name, value in request.overrides.items() if not name.startswith(_MODEL_ARGUMENT)}
+    return msgspec.structs.replace(request, models=tuple(models), overrides=rest)

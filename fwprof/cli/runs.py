@@ -1,0 +1,26 @@
+"""`fwprof runs`: the stored runs, newest last."""
+
+from __future__ import annotations
+
+import click
+
+from fwprof.cli.examples import with_examples
+from fwprof.cli.options import json_option, output_option
+from fwprof.cli.output import print_json, print_list
+from fwprof.errors import ExitCode
+
+
+@click.command("runs", help=with_examples("List the stored runs, newest last.", "runs"))
+@output_option
+@json_option
+def command(output: str, as_json: bool) -> int:
+    """List runs."""
+    from fwprof import api
+
+    found = api.runs(output)
+    if as_json:
+        print_json(found)
+    else:
+        rows = [(run.id, run.created.replace("T", " ")[:19], run.state, run.title) for run in found]
+        print_list(("run", "created (UTC)", "state", "what"), rows, f"no runs in {output}")
+    return ExitCode.DONE

@@ -1,0 +1,1 @@
+"""The built-in exporters: registered and loaded like anybody's."""

@@ -1,0 +1,129 @@
+"""Exports figures as CSV: one row a cell and metric; in a folder also every measured block."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from fwprof.comparison import summarize
+from fwprof.exporters.destination import is_folder, write_new
+from fwprof.hookspecs import hookimpl
+from fwprof.records import Block, RunResult, RunSummary
+
+FIGURES = (
+    "run",
+    "cell",
+    "workload",
+    "framework",
+    "backend",
+    "mode",
+    "device",
+    "precision",
+    "batch_size",
+    "threads",
+    "settings_preset",
+    "fate",
+    "labels",
+    "metric",
+    "unit",
+    "kind",
+    "value",
+    "ci95_low",
+    "ci95_high",
+    "p10",
+    "count",
+    "reason",
+)
+"""Columns of cells.csv. `value` is the p50 where there is a series; lists are joined by spaces."""
+
+BLOCKS = (
+    "run",
+    "cell",
+    "session",
+    "replica",
+    "phase",
+    "round",
+    "order",
+    "program",
+    "start_ns",
+    "step",
+    "duration_ns",
+    "steps_per_value",
+    "loss",
+)
+"""Columns of blocks.csv: one row a timed value. `phase` is warm_up or timed."""
+
+Row = Sequence[object]
+
+
+@hookimpl
+def export(result: RunResult, destination: Path) -> Sequence[Path]:
+    """Write cells.csv and blocks.csv into a folder, or the figures alone into a file."""
+    figures = _text(FIGURES, _figures(summarize(result, "")))
+    if not is_folder(destination):
+        return write_new({destination: figures})
+    blocks = _text(BLOCKS, _blocks(result))
+    return write_new({destination / "cells.csv": figures, destination / "blocks.csv": blocks})
+
+
+def _figures(summary: RunSummary) -> Iterator[Row]:
+    for cell in summary.cells:
+        for name, metric in cell.metrics.items():
+            low, high = metric.ci95 or (None, None)
+            yield (
+                summary.run,
+                cell.id,
+                cell.workload,
+                cell.framework,
+                cell.backend,
+                cell.mode,
+                cell.device,
+                cell.precision,
+                cell.batch_size,
+                cell.threads,
+                cell.settings_preset,
+                cell.fate,
+                " ".join(cell.labels),
+                name,
+                metric.unit,
+                metric.kind,
+                metric.value if metric.p50 is None else metric.p50,
+                low,
+                high,
+                metric.p10,
+                metric.count,
+                metric.reason,
+            )
+
+
+def _blocks(result: RunResult) -> Iterator[Row]:
+    for cell in result.cells:
+        for measurement in cell.measurements:
+            head = (result.plan.run_id, cell.id, measurement.session, int(measurement.replica))
+            for phase, blocks in (("warm_up", measurement.warm_up), ("timed", measurement.blocks)):
+                for block in blocks:
+                    yield from ((*head, phase, *row) for row in _steps(block))
+
+
+def _steps(block: Block) -> Iterator[Row]:
+    for step, duration_ns in enumerate(block.step_ns):
+        yield (
+            block.round,
+            block.order,
+            block.program,
+            block.start_ns,
+            step,
+            duration_ns,
+            block.steps_per_value,
+            block.loss,
+        )
+
+
+def _text(titles: Sequence[str], rows: Iterable[Row]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(titles)
+    writer.writerows(rows)
+    return buffer.getvalue()

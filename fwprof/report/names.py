@@ -1,0 +1,81 @@
+"""What cells are called: as much as tells them apart, and no more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fwprof.records import CellSummary, RunResult
+
+_PRESETS = {"as-shipped": "as shipped", "equal": "equal"}
+
+
+def framework_name(cell: CellSummary) -> str:
+    """Return `framework[:backend][:mode]` as it was resolved, as far as that is known."""
+    return ":".join(filter(None, (cell.framework, cell.backend, cell.mode)))
+
+
+def chosen_name(result: RunResult, cell: CellSummary) -> str:
+    """Return `framework_name`, or what the user wrote for a cell that never described itself."""
+    if cell.mode is None:
+        for plan in result.plan.cells():
+            if plan.id == cell.id:
+                return str(plan.choice)
+    return framework_name(cell)
+
+
+class CellNames:
+    """Names for the cells of one table: the parts in which they differ, in a fixed order."""
+
+    TITLES = ("workload", "framework", "environment", "device", "precision", "settings", "threads", "batch")
+
+    def __init__(self, result: RunResult, cells: Sequence[CellSummary]) -> None:
+        self._parts = {cell.id: self._parts_of(result, cell) for cell in cells}
+        self.varying = tuple(
+            title
+            for place, title in enumerate(self.TITLES)
+            if len({parts[place] for parts in self._parts.values()}) > 1
+        )
+
+    @staticmethod
+    def _parts_of(result: RunResult, cell: CellSummary) -> tuple[str, ...]:
+        # An environment named like its framework is the rule and tells nobody anything.
+        environment = "" if cell.environment == cell.framework else cell.environment
+        return (
+            cell.workload,
+            chosen_name(result, cell),
+            environment,
+            cell.device,
+            cell.precision,
+            _PRESETS.get(cell.settings_preset, cell.settings_preset),
+            str(cell.threads),
+            "" if cell.batch_size is None else str(cell.batch_size),
+        )
+
+    def part(self, cell_id: str, title: str) -> str:
+        """Return one part of a cell's name."""
+        return self._parts[cell_id][self.TITLES.index(title)]
+
+    def short(self, cell_id: str, *, without: Sequence[str] = ()) -> str:
+        """Return the cell's name: its framework (or workload alone) and whatever else differs.
+
+        Args:
+            cell_id: the cell.
+            without: parts that the reader already knows, e.g. the workload of the table's row.
+        """
+        if cell_id not in self._parts:
+            return cell_id
+        wanted = [title for title in self.varying if title not in without]
+        if not wanted:
+            wanted = ["framework"] if "framework" not in without else ["workload"]
+        units = {"threads": " threads", "batch": " a batch"}
+        parts = [self.part(cell_id, title) + units.get(title, "") for title in wanted]
+        return " ".join(part for part in parts if part.strip()) or cell_id
+
+    def in_words(self, text: str) -> str:
+        """Return a sentence with each cell's id replaced by its name."""
+        for cell_id in sorted(self._parts, key=len, reverse=True):
+            text = re.sub(rf"(?<!\S){re.escape(cell_id)}(?![\w-])", self.short(cell_id), text)
+        return text

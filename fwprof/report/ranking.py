@@ -1,0 +1,140 @@
+"""Comparisons in words and a table: ratios, verdicts, ties grouped, what was not comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from fwprof.records.result import LABELS
+from fwprof.report import figures
+from fwprof.report.layout import Facts, Section
+from fwprof.report.table import Column, Table
+
+if TYPE_CHECKING:
+    from fwprof.records import CellSummary, Comparison, RunSummary
+    from fwprof.report.names import CellNames
+
+_VERDICTS = {"one process": "no verdict"}
+
+
+def comparison_sections(summary: RunSummary, names: CellNames) -> list[Section]:
+    """Say how the cells of one run differ; nothing for a run without comparisons."""
+    if not summary.comparisons:
+        return []
+    cells = {cell.id: cell for cell in summary.cells}
+    table = comparison_table(
+        summary.comparisons,
+        lambda cell_id: names.short(cell_id, without=("workload",)),
+        group=(lambda cell_id: cells[cell_id].workload) if "workload" in names.varying else None,
+    )
+    rows = [
+        *_verdict_rows(summary.comparisons, names),
+        *reasons(summary.comparisons, names),
+        *_equivalence(summary.cells, names),
+    ]
+    return [table, Facts(tuple(rows))]
+
+
+def comparison_table(
+    comparisons: Sequence[Comparison],
+    name: Callable[[str], str],
+    group: Callable[[str], str] | None = None,
+) -> Table:
+    """Lay out ratios: each row says how `b` stands to `a`.
+
+    Args:
+        comparisons: what to show.
+        name: cell id → what to call it.
+        group: cell id → the workload that comes first in its row; None: no such column.
+    """
+    has_metric = len({one.metric for one in comparisons}) > 1
+    metric = comparisons[0].metric.replace("_", " ") if comparisons and not has_metric else "ratio"
+    columns = [Column("workload", "left", is_key=True)] if group else []
+    columns += [Column("metric", "left", is_key=True)] if has_metric else []
+    columns += [
+        Column(f"{metric} of", "left", is_key=True),
+        Column("over that of", "left", is_key=True),
+        Column("ratio"),
+        Column("95 % interval"),
+        Column("noise floor"),
+        Column("verdict", "left"),
+    ]
+    rows = []
+    for one in comparisons:
+        row = [group(one.a)] if group else []
+        row += [one.metric.replace("_", " ")] if has_metric else []
+        row += [name(one.b), name(one.a), *ratio_cells(one), verdict_of(one)]
+        rows.append(tuple(row))
+    return Table(columns=tuple(columns), rows=tuple(rows), gutter=" ")
+
+
+def verdict_of(one: Comparison) -> str:
+    """Return the verdict as it is printed."""
+    return _VERDICTS.get(one.verdict, one.verdict)
+
+
+def ratio_cells(one: Comparison) -> tuple[str, str, str]:
+    """Return ratio, interval and noise floor as they are printed."""
+    floor = "unknown" if one.noise_floor is None else f"±{figures.percent(one.noise_floor)}"
+    if one.ratio is None:
+        return "–", "–", floor
+    interval = figures.interval(one.ci95, figures.Unit("", 1.0)) if one.ci95 else "–"
+    return figures.ratio(one.ratio, one.ci95), interval, floor
+
+
+def _verdict_rows(comparisons: Sequence[Comparison], names: CellNames) -> list[tuple[str, str]]:
+    rows = [
+        f"no difference shown between {figures.listed([names.short(cell) for cell in group])}"
+        for group in tied_groups(comparisons)
+    ]
+    return [("ties" if place == 0 else "", text) for place, text in enumerate(rows)]
+
+
+def tied_groups(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
+    """Return the largest groups of cells among which no step time difference was shown.
+
+    "No difference shown" does not carry over: A may tie with B and B with C while A and C differ;
+    such cells stand in two groups (maximal cliques, Bron and Kerbosch, CACM 16(9), 1973).
+    """
+    ties: dict[str, set[str]] = {}
+    for one in comparisons:
+        if one.verdict == "no difference shown" and one.metric == "step_time":
+            ties.setdefault(one.a, set()).add(one.b)
+            ties.setdefault(one.b, set()).add(one.a)
+    order = list(ties)
+    groups: list[tuple[str, ...]] = []
+
+    def grow(group: set[str], candidates: set[str], done: set[str]) -> None:
+        if not candidates and not done:
+            groups.append(tuple(sorted(group, key=order.index)))
+        for cell in sorted(candidates, key=order.index):
+            grow(group | {cell}, candidates & ties[cell], done & ties[cell])
+            candidates = candidates - {cell}
+            done = done | {cell}
+
+    if order:
+        grow(set(), set(order), set())
+    return groups
+
+
+def reasons(comparisons: Sequence[Comparison], names: CellNames) -> list[tuple[str, str]]:
+    """Return each reason once, under the verdict it is for."""
+    said: dict[str, None] = {}
+    for one in comparisons:
+        if one.why:
+            verdict = verdict_of(one)
+            said[f"{verdict}: {names.in_words(one.why)}"] = None
+        for label in one.labels:
+            said[f"{label}: {LABELS.get(label, '')}".rstrip(": ")] = None
+    return [("why" if place == 0 else "", text) for place, text in enumerate(said)]
+
+
+def _equivalence(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
+    different = [cell for cell in cells if cell.equivalence.status == "not_equivalent"]
+    rows = [
+        f"{names.short(cell.id)} does not compute the same: {cell.equivalence.first_difference or ''}"
+        for cell in different
+    ]
+    if any(cell.equivalence.status == "not_checked" for cell in cells):
+        rows.append("not checked: that the cells compute the same was not verified in this run")
+    return [("equivalence" if place == 0 else "", text) for place, text in enumerate(rows)]

@@ -1,0 +1,320 @@
+"""What a run found, as sections: heading, settings, figures, quality, what failed.
+
+Owns the wording. Derives nothing: every figure comes from the summary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fwprof.records.result import LABELS
+from fwprof.report import figures
+from fwprof.report.layout import Facts, Line, Section
+from fwprof.report.names import CellNames, chosen_name
+from fwprof.report.ranking import comparison_sections
+from fwprof.report.table import Column, Table
+
+if TYPE_CHECKING:
+    from fwprof.records import CellResult, CellSummary, MetricValue, RunResult, RunSummary, Scalar
+    from fwprof.report.figures import Unit
+
+_MARGINAL = "* marginal: what the gradients, and the update, add."
+_BOUNDS = {"launch": "launching", "compute": "compute", "memory": "memory bandwidth", "data": "data"}
+
+
+def report(result: RunResult, summary: RunSummary) -> list[Section]:
+    """Say everything a person should read of a run, in the order they read it."""
+    names = CellNames(result, summary.cells)
+    facts = [
+        ("plan", _plan(result)),
+        *_settings(summary.cells, names),
+    ]
+    return [
+        Line(heading(result, summary), is_heading=True),
+        Facts(tuple(facts)),
+        *_figures(summary.cells, names),
+        *comparison_sections(summary, names),
+        Facts(
+            (
+                *_bounds(summary.cells, names),
+                *_training(summary.cells, names),
+                *_quality(result, summary, names),
+                *_missing(summary.cells),
+                *_failures(result, summary.cells),
+                *_recommendations(summary, names),
+            )
+        ),
+    ]
+
+
+def heading(result: RunResult, summary: RunSummary) -> str:
+    """Say what was compared with what, on which hardware."""
+    versions: dict[str, str] = {}
+    modes: dict[str, list[str]] = {}
+    for cell in summary.cells:
+        known = modes.setdefault(cell.framework, [])
+        mode = ":".join(filter(None, (cell.backend, cell.mode)))
+        if mode and mode not in known:
+            known.append(mode)
+        if cell.framework in cell.versions:
+            versions[cell.framework] = cell.versions[cell.framework]
+    said = [
+        f"{name} {versions.get(name, '')}".strip() + (f", {figures.listed(known)}" if known else "")
+        for name, known in modes.items()
+    ]
+    devices = {cell.device.name: cell.device.title for cell in result.plan.cells()}
+    said += [f"{name} = {title}" if title else name for name, title in devices.items()]
+    return "   ".join((f"fwprof {result.plan.fwprof_version}", *said))
+
+
+def _plan(result: RunResult) -> str:
+    cells, schedule = result.plan.cells(), result.plan.schedule
+    workloads = list(dict.fromkeys(cell.workload.name for cell in cells))
+    each = " each" if len(cells) > 1 else ""
+    parts = [
+        ", ".join(workloads) or "nothing that can run here",
+        f"{figures.plural(len(cells), 'cell')}, {figures.plural(schedule.sessions, 'process')}{each}",
+    ]
+    if len(cells) > 1:
+        parts.append(schedule.kind)
+    took = figures.wait(result.duration_ns / 1e9)
+    parts.append(f"interrupted after {took}" if result.is_interrupted else f"took {took}")
+    return "   ".join((parts[0], ", ".join(parts[1:])))
+
+
+def _settings(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
+    described = [cell for cell in cells if cell.settings]
+    if not cells:
+        return []
+    said = [names.part(cells[0].id, "settings") + ":"] if "settings" not in names.varying else []
+    if "precision" not in names.varying:
+        said.append(cells[0].precision + ",")
+    if "threads" not in names.varying:
+        said.append(figures.plural(cells[0].threads, "thread") + ",")
+    values: dict[str, dict[str, list[str]]] = {}
+    for cell in described:
+        for key, value in cell.settings.items():
+            owners = values.setdefault(key, {}).setdefault(_spoken(value), [])
+            owner = names.short(cell.id, without=("workload",))
+            if owner not in owners:
+                owners.append(owner)
+    values.pop("threads", None)
+    same = [f"{_title(key)} {next(iter(by))}," for key, by in values.items() if len(by) == 1]
+    rows = [("settings", " ".join((*said, *same)).rstrip(",:"))]
+    for key, by in values.items():
+        if len(by) > 1:
+            text = "; ".join(f"{value} ({', '.join(owners)})" for value, owners in by.items())
+            rows.append(("" if len(rows) > 1 else "differ", f"{_title(key)}: {text}"))
+    return rows
+
+
+def _spoken(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "unset" if value is None else str(value)
+
+
+def _title(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _figures(cells: Sequence[CellSummary], names: CellNames) -> list[Section]:
+    measured = [cell for cell in cells if _p50(cell, "step_time") is not None]
+    if not measured:
+        return []
+    unit = figures.pick_unit(
+        min(_p50(cell, "step_time") or 0.0 for cell in measured), figures.TIMES, least=0.1
+    )
+    keys = [title for title in names.TITLES if title in names.varying and title != "batch"]
+    if "workload" not in keys:
+        keys.insert(0, "workload")
+    columns = [Column(key, "left", is_key=True) for key in keys]
+    columns += [
+        Column("batch"),
+        Column("step p50"),
+        Column("95 % interval"),
+        Column("= forward"),
+        Column("+ backward*"),
+        Column("+ update*"),
+        Column("samples/s"),
+        Column("memory = import + work", "left", starts_part=True),
+        Column("import"),
+        Column("build"),
+        Column("first step"),
+    ]
+    rows = [
+        (
+            *(names.part(cell.id, key) for key in keys),
+            "–" if cell.batch_size is None else str(cell.batch_size),
+            *_times(cell, unit),
+            _rate(cell.metrics.get("throughput")),
+            _memory(cell),
+            *(_single_time(cell, name) for name in ("import_time", "build_time", "first_step_time")),
+        )
+        for cell in measured
+    ]
+    note = Line(f"{_MARGINAL} Intervals and phases in {unit.name}.")
+    return [Table(columns=tuple(columns), rows=tuple(rows), gutter=" "), note, Line("")]
+
+
+def _times(cell: CellSummary, unit: Unit) -> tuple[str, ...]:
+    step = cell.metrics["step_time"]
+    phases = ("forward_time", "backward_time", "optimizer_time")
+    return (
+        f"{figures.scaled(step.p50 or 0.0, step.ci95, unit)} {unit.name}",
+        figures.interval(step.ci95, unit) if step.ci95 else "–",
+        *(_phase(cell.metrics.get(name), unit) for name in phases),
+    )
+
+
+def _phase(metric: MetricValue | None, unit: Unit) -> str:
+    if metric is None or metric.p50 is None:
+        return "–"
+    if metric.ci95 and metric.ci95[0] <= 0:
+        return figures.upper_bound(metric.ci95[1], unit)
+    return figures.scaled(metric.p50, metric.ci95, unit)
+
+
+def _rate(metric: MetricValue | None) -> str:
+    value = None if metric is None else metric.p50 if metric.p50 is not None else metric.value
+    return "–" if metric is None or value is None else figures.count(value, metric.ci95)
+
+
+def _memory(cell: CellSummary) -> str:
+    peak, before = _value(cell, "host_peak"), _value(cell, "host_import")
+    if peak is None:
+        return figures.NOT_MEASURED
+    if before is None:
+        return figures.size(peak)
+    unit = figures.pick_unit(peak, figures.SIZES)
+    # All three to the same place, so that the sum can be followed.
+    decimals = figures.decimals_for(peak / unit.scale)
+    total, base, work = (
+        figures.rounded(part / unit.scale, decimals) for part in (peak, before, peak - before)
+    )
+    return f"{total} = {base} + {work} {unit.name}"
+
+
+def _single_time(cell: CellSummary, name: str) -> str:
+    value = _value(cell, name)
+    return "–" if value is None else figures.duration(value)
+
+
+def _p50(cell: CellSummary, name: str) -> float | None:
+    metric = cell.metrics.get(name)
+    return None if metric is None else metric.p50
+
+
+def _value(cell: CellSummary, name: str) -> float | None:
+    metric = cell.metrics.get(name)
+    if metric is None:
+        return None
+    return metric.p50 if metric.value is None else metric.value
+
+
+def _bounds(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
+    said = []
+    for cell in cells:
+        if cell.bound is not None:
+            share = {
+                "compute": "share_of_best_gemm",
+                "launch": "share_of_best_gemm",
+                "memory": "share_of_copy",
+            }
+            value = _value(cell, share.get(cell.bound, ""))
+            peak = "copy" if cell.bound == "memory" else "matrix product"
+            of = "" if value is None else f" ({figures.percent(value / 100)} of the best {peak} here)"
+            said.append(f"{names.short(cell.id)}: {_BOUNDS[cell.bound]}{of}")
+    return [("what bounds it" if place == 0 else "", text) for place, text in enumerate(said)]
+
+
+def _training(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for cell in cells:
+        held_out = [point for point in cell.training if point.split == "validation"]
+        points = held_out or list(cell.training)
+        if points:
+            last = points[-1]
+            score = "" if last.accuracy is None else f"{100 * last.accuracy:.1f} % {last.split} accuracy, "
+            name = cell.workload if len(cells) == 1 else names.short(cell.id)
+            text = f"{name}: {score}loss {last.loss:.3g} after {figures.plural(last.epoch, 'epoch')}"
+            rows.append(("" if rows else "training", text))
+    return rows
+
+
+def _quality(result: RunResult, summary: RunSummary, names: CellNames) -> list[tuple[str, str]]:
+    measured = [cell for cell in summary.cells if _p50(cell, "step_time") is not None]
+    if not measured:
+        return []
+    carried: dict[str, list[str]] = {}
+    for cell in measured:
+        for label in cell.labels:
+            carried.setdefault(label, []).append(names.short(cell.id))
+    claims = ["steady"] if "unsteady" not in carried else []
+    claims += ["clean"] if "contended" not in carried else []
+    said = ", ".join(claims)
+    if result.plan.schedule.sessions == 1:
+        said = "; ".join(filter(None, (said, "one process: no ranking is claimed")))
+    rows = [said] if said else []
+    for label, owners in carried.items():
+        who = "" if len(owners) == len(measured) else f" ({', '.join(owners)})"
+        rows.append(f"{label}{who}: {LABELS.get(label, 'see the documentation of labels')}")
+    rows += dict.fromkeys(
+        f"check failed, {names.short(cell.id)}: {check.name}" + (f" ({check.detail})" if check.detail else "")
+        for cell in measured
+        for check in cell.checks
+        if not check.passed
+    )
+    return [("quality" if place == 0 else "", text) for place, text in enumerate(rows)]
+
+
+def _missing(cells: Sequence[CellSummary]) -> list[tuple[str, str]]:
+    reasons: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.fate != "ok":  # what it lacks is said where its failure is
+            continue
+        for name, metric in cell.metrics.items():
+            if metric.reason and metric.p50 is None and metric.value is None:
+                metrics = reasons.setdefault(metric.reason, [])
+                if name not in metrics:
+                    metrics.append(name)
+    rows = [f"{', '.join(metrics)}: {reason}" for reason, metrics in reasons.items()]
+    return [(figures.NOT_MEASURED if place == 0 else "", text) for place, text in enumerate(rows)]
+
+
+def _failures(result: RunResult, cells: Sequence[CellSummary]) -> list[tuple[str, str]]:
+    found = {cell.id: cell for cell in result.cells}
+    rows = []
+    for cell in cells:
+        if cell.fate != "ok":
+            name = (
+                f"{cell.workload} {chosen_name(result, cell)}"
+                if len(cells) > 1
+                else chosen_name(result, cell)
+            )
+            rows += failure_lines(name, cell.fate.replace("_", " "), found.get(cell.id), cell.reason)
+    for what, why in result.plan.unavailable.items():
+        rows.append(f"{what}: {why}")
+    return [("not ok" if place == 0 else "", text) for place, text in enumerate(rows)]
+
+
+def failure_lines(name: str, fate: str, cell: CellResult | None, reason: str | None) -> list[str]:
+    """Say why one cell is not ok, and what to do about it."""
+    failure = cell.failure if cell else None
+    why = reason or (failure.message if failure else "")
+    where = f" in stage {failure.stage.replace('_', ' ')}" if failure else ""
+    lines = [f"{name}: {fate}{where}" + (f": {why}" if why else "")]
+    if failure and failure.next:
+        lines.append(f"next: {failure.next}")
+    return lines
+
+
+def _recommendations(summary: RunSummary, names: CellNames) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for one in summary.recommendations:
+        choice = figures.listed([names.short(cell) for cell in one.choice])
+        rows.append(
+            ("" if rows else "recommended", f"{one.scenario}: {choice} ({names.in_words(one.evidence)})")
+        )
+    return rows
