@@ -113,6 +113,30 @@ METRICS = _table(
         kind="derived",
     ),
     Metric(
+        name="device_process_memory",
+        unit="bytes",
+        better="lower",
+        meaning="peak memory of the worker on its device, by the device's own count",
+    ),
+    Metric(
+        name="utilisation",
+        unit="percent",
+        better="neither",
+        meaning="share of time in which the device was busy at all",
+    ),
+    Metric(
+        name="power",
+        unit="mW",
+        better="lower",
+        meaning="mean of the device's power readings; energy is the better figure",
+    ),
+    Metric(
+        name="temperature",
+        unit="degC",
+        better="neither",
+        meaning="highest temperature of the device",
+    ),
+    Metric(
         name="energy",
         unit="uJ/step",
         better="lower",

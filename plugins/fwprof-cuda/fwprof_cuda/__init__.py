@@ -1,0 +1,1 @@
+"""NVIDIA cards as devices of fwprof: `plugin` holds the hooks, `cards` finds cards, `meters` reads them."""

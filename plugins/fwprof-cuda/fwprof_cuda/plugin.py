@@ -1,0 +1,38 @@
+"""The hooks of the device `cuda`. Nothing of NVIDIA's is imported before one is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fwprof.plugin import Device, Meter, hookimpl
+from fwprof_cuda.cards import find_cards
+from fwprof_cuda.meters import ACTIVITY, MEMORY, CardMeter
+
+NATIVE = {"torch": "cuda:0", "tensorflow": "GPU:0", "keras": "gpu:0", "jax": "cuda:0"}
+"""How each runtime names the card: always the first, since a worker sees no other."""
+
+
+@hookimpl
+def devices() -> Sequence[Device]:
+    """Return the visible cards: those nobody else computes on first, then in nvidia-smi's order."""
+    return [
+        Device(
+            name=f"cuda:{card.index}",
+            uuid=card.uuid,
+            kind="cuda",
+            title=card.title,
+            native=NATIVE,
+            environment={"CUDA_VISIBLE_DEVICES": card.uuid},
+            capabilities=card.capabilities,
+            memory_bytes=card.memory_bytes,
+            exclusive=True,
+            note="; ".join(card.notes),
+        )
+        for card in find_cards()
+    ]
+
+
+@hookimpl
+def measure(device: Device) -> Sequence[Meter]:
+    """Return the meters of the card's memory, and of its activity and energy."""
+    return [CardMeter(device.uuid, ("memory",), MEMORY), CardMeter(device.uuid, ("energy",), ACTIVITY)]

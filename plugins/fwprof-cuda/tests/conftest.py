@@ -1,0 +1,127 @@
+"""Runs code in a child process that finds a stand-in for NVIDIA's library, built here with gcc."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCE = Path(__file__).with_name("nvml_stand_in.c")
+LIBRARY = "libnvidia-ml.so.1"
+
+CARD = {
+    "name": "Fictive Card 80GB",
+    "total": 80 * 2**30,
+    "used": 2**30,
+    "processes": "",
+    "capability": "9.0",
+    "power_limit_mw": 700_000,
+    "mig": 0,
+    "utilisation": 0,
+    "energy_mj": 1_000,
+    "power_mw": 70_000,
+    "temperature": 30,
+    "sm_clock": 1_980,
+    "throttle": 0,
+}
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A child process whose NVIDIA library is the stand-in."""
+
+    library_folder: Path
+    values: Path
+
+    @staticmethod
+    def uuid(index: int) -> str:
+        """Return the UUID of a card."""
+        return f"GPU-{index:08d}-aaaa-bbbb-cccc-dddddddddddd"
+
+    def machine(self, count: int, changes: Mapping[str, object] | None = None) -> dict[str, object]:
+        """Return what the library says of `count` idle cards; a change to None leaves a line out."""
+        lines: dict[str, object] = {"driver": "580.95.05", "cuda": 13_000, "count": count}
+        for index in range(count):
+            lines[f"{index}.uuid"] = self.uuid(index)
+            lines |= {f"{index}.{name}": value for name, value in CARD.items()}
+        lines |= changes or {}
+        return {name: value for name, value in lines.items() if value is not None}
+
+    def run(self, code: str, lines: Mapping[str, object], **variables: str) -> Any:
+        """Run code that prints one JSON document; `say(name=value)` changes the machine meanwhile.
+
+        Names that CUDA reads are unset unless given.
+        """
+        self.values.write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("CUDA_")}
+        environment |= {
+            "LD_LIBRARY_PATH": str(self.library_folder),
+            "NVML_STAND_IN": str(self.values),
+            **variables,
+        }
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", PRELUDE + code],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+PRELUDE = """
+import json, os, sys
+from pathlib import Path
+import msgspec
+from fwprof.plugin import Device, PluginUnavailableError
+from fwprof_cuda import plugin
+
+def say(changes):
+    path = Path(os.environ["NVML_STAND_IN"])
+    lines = dict(line.split(" ", 1) for line in path.read_text().splitlines())
+    lines.update((name, str(value)) for name, value in changes.items())
+    path.write_text("".join(f"{name} {value}\\n" for name, value in lines.items()))
+
+def answer(value):
+    sys.stdout.write(msgspec.json.encode(value).decode())
+
+def sessions():
+    import pynvml
+    return pynvml.nvmlLib.stand_in_open_sessions()
+"""
+
+
+@pytest.fixture(scope="session")
+def library_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the stand-in and return its folder."""
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("gcc is needed to build the stand-in for NVIDIA's library")
+    folder = tmp_path_factory.mktemp("library")
+    flags = ["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run([compiler, *flags, "-o", str(folder / LIBRARY), str(SOURCE)], check=True)
+    return folder
+
+
+@pytest.fixture
+def stand_in(library_folder: Path, tmp_path: Path) -> StandIn:
+    """Return a stand-in with a file of values of its own."""
+    return StandIn(library_folder, tmp_path / "values.txt")
+
+
+@pytest.fixture
+def no_library(tmp_path: Path) -> StandIn:
+    """Return a child that finds a file which is no library, on any machine."""
+    folder = tmp_path / "library"
+    folder.mkdir()
+    (folder / LIBRARY).write_text("no library")
+    return StandIn(folder, tmp_path / "values.txt")
