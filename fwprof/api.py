@@ -1,1 +1,206 @@
-"""placeholder"""
+"""The front door of the library: measure, load, compare, export, list.
+
+Takes keywords or records, returns records. Never prints, never exits, installs no signal handler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fwprof import catalog, choices, events, launcher, planning, store, workloads
+from fwprof import comparison as comparing
+from fwprof.cancellation import Cancellation
+from fwprof.catalog import InstalledPlugin
+from fwprof.environment import machine_facts
+from fwprof.errors import FwprofError, RequestError
+from fwprof.planning import FoundDevices
+from fwprof.records import (
+    Comparison,
+    Device,
+    RunPlan,
+    RunRequest,
+    RunResult,
+    RunSummary,
+    Workload,
+)
+from fwprof.store import StoredRun
+
+__all__ = [
+    "Cancellation",
+    "InstalledPlugin",
+    "StoredRun",
+    "compare",
+    "export",
+    "list_devices",
+    "list_plugins",
+    "list_workloads",
+    "load",
+    "make_plan",
+    "profile",
+    "run_path",
+    "runs",
+    "summarize",
+]
+
+OUTPUT = "fwprof-runs"
+
+
+def profile(
+    request: RunRequest | None = None,
+    *,
+    observer: events.Observer = events.ignore,
+    cancellation: Cancellation | None = None,
+    isolate: bool = True,
+    **keywords: Any,
+) -> RunResult:
+    """Measure what is asked for, store it, and return it.
+
+    Args:
+        request: what to measure; or give its fields as keywords. `plugins` and `models` may be
+            written as on the command line: ``plugins=("torch:compile",)`` style strings.
+        observer: is called with each event, in the calling thread, never while a block is timed.
+        cancellation: its `cancel()`, called from another thread, stops the run; what was measured
+            is stored and returned with `is_interrupted`.
+        isolate: run every cell in a process of its own. Without it everything happens inside this
+            process: settings that frameworks keep globally (threads) stay changed, nothing has a
+            time limit, and memory is not measured; the cells are labelled `in_process`.
+        keywords: fields of RunRequest.
+
+    Returns:
+        The result as stored under ``<output>/<run id>``. Cells that failed are part of it.
+
+    Raises:
+        RequestError: the request cannot be understood.
+        PluginError: nothing of it can run here.
+        StoreError: the output folder cannot be written.
+    """
+    plan = make_plan(request, **keywords)
+    folder = store.RunFolder.create(plan, machine_facts())
+    observer(
+        events.RunPlanned(plan=plan, path=str(folder.path), estimated_seconds=planning.estimate_seconds(plan))
+    )
+    return launcher.run_plan(folder, observer, cancellation or Cancellation(), is_isolated=isolate)
+
+
+def make_plan(request: RunRequest | None = None, **keywords: Any) -> RunPlan:
+    """Resolve a request without measuring anything; device plugins are asked in probe children.
+
+    Raises:
+        RequestError: the request cannot be understood.
+        PluginError: nothing of it can run here.
+    """
+    request = _request(request, keywords)
+    found = {name: _find_devices(name) for name in planning.device_plugin_names(request)}
+    return planning.make_plan(request, found, store.new_run_id())
+
+
+def _request(request: RunRequest | None, keywords: Mapping[str, Any]) -> RunRequest:
+    if request is not None:
+        if keywords:
+            raise RequestError(
+                "a request and keywords were given together",
+                cause=f"keywords: {', '.join(keywords)}",
+                next="use msgspec.structs.replace(request, …), or keywords alone",
+            )
+        return request
+    fields = dict(keywords)
+    for name, parse in (("plugins", choices.parse_framework), ("models", choices.parse_model)):
+        if name in fields:
+            fields[name] = tuple(parse(each) if isinstance(each, str) else each for each in fields[name])
+    try:
+        return msgspec.convert({**_builtins(fields)}, RunRequest)
+    except msgspec.ValidationError as error:
+        raise RequestError("the request does not fit RunRequest", cause=str(error)) from error
+
+
+def _builtins(fields: Mapping[str, Any]) -> dict[str, Any]:
+    converted: dict[str, Any] = msgspec.to_builtins(fields, enc_hook=str)
+    return converted
+
+
+def _find_devices(name: str) -> FoundDevices | FwprofError:
+    try:
+        plugin = catalog.find_plugin("device", name)
+        return FoundDevices(plugin=plugin, devices=launcher.ask_devices(plugin))
+    except FwprofError as error:
+        return error
+
+
+def load(reference: str, output: str = OUTPUT) -> RunResult:
+    """Read a stored run: an id or its unique beginning, `last`, `last~1`, or a path.
+
+    Raises:
+        StoreError: there is no such run, or it cannot be read.
+    """
+    return store.load_run(store.find_run(reference, Path(output)))
+
+
+def runs(output: str = OUTPUT) -> Sequence[StoredRun]:
+    """Return the runs of a folder, oldest first, interrupted and unreadable ones included."""
+    return store.list_runs(Path(output))
+
+
+def run_path(result: RunResult, output: str | None = None) -> Path:
+    """Return the folder that a result is stored in."""
+    return Path(output or result.plan.request.output) / result.plan.run_id
+
+
+def summarize(result: RunResult, path: str = "") -> RunSummary:
+    """Derive what people and tools read from a result: figures, intervals, verdicts."""
+    return comparing.summarize(result, path or str(run_path(result)))
+
+
+def compare(before: RunResult | str, after: RunResult | str, output: str = OUTPUT) -> Sequence[Comparison]:
+    """Compare two stored runs cell by cell; `ratio` is after over before.
+
+    Raises:
+        StoreError: a run cannot be read.
+    """
+    first, second = (load(run, output) if isinstance(run, str) else run for run in (before, after))
+    return comparing.compare_runs(first, second)
+
+
+def export(
+    reference: str | RunResult, name: str, destination: str | Path, output: str = OUTPUT
+) -> Sequence[Path]:
+    """Write a stored run in another format, by the exporter of that name, in a child process.
+
+    Raises:
+        StoreError: the run cannot be read, or the destination is there already.
+        PluginError: no such exporter, or it failed.
+    """
+    path = (
+        run_path(reference, None)
+        if isinstance(reference, RunResult)
+        else store.find_run(reference, Path(output))
+    )
+    return launcher.ask_export(
+        catalog.find_plugin("exporter", name), path.resolve(), Path(destination).resolve()
+    )
+
+
+def list_plugins() -> Sequence[InstalledPlugin]:
+    """Return what is installed, from metadata alone."""
+    return catalog.list_plugins()
+
+
+def list_devices() -> tuple[Sequence[Device], Mapping[str, str]]:
+    """Return the devices of all device plugins, and for each plugin that has none, why."""
+    devices: list[Device] = []
+    reasons: dict[str, str] = {}
+    for plugin in catalog.list_plugins("device"):
+        match _find_devices(plugin.ref.name):
+            case FoundDevices(devices=found):
+                devices += found
+            case error:
+                reasons[plugin.ref.name] = error.cause or error.what
+    return devices, reasons
+
+
+def list_workloads() -> Sequence[Workload]:
+    """Return the built-in workloads."""
+    return [workloads.find_workload(name, {}) for name in workloads.builtin_names()]

@@ -1,0 +1,362 @@
+"""The measuring loop of one worker: first steps, warm-up, blocks, guards against wrong answers.
+
+Owns the timed region. Knows programs, a model and a clock through their Protocols; knows no
+framework, no process, no file and no other cell.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Any
+
+from fwprof.contracts import Clock, Model, Programs, Result, Staged
+from fwprof.errors import RunError
+from fwprof.records import Block, Check, ProgramName, Schedule, Startup
+
+if TYPE_CHECKING:
+    from fwprof.host import HostProbe
+
+WINDOW_NS = 250_000_000
+"""Length of one warm-up window: two of them make the 0.5 s that a warm-up takes at least."""
+VALUE_NS = 1_000_000
+"""Warm-up values cover at least this long, so that fast steps do not fill the record."""
+
+
+class InvalidResultError(RunError):
+    """A program gave a result that no timing may rest on (a loss that is not a number)."""
+
+
+class SystemClock:
+    """The host's monotonic clock, the finest Python has."""
+
+    now_ns = staticmethod(time.perf_counter_ns)
+
+    @staticmethod
+    def sleep_ns(duration_ns: int) -> None:
+        """Sleep without using the CPU."""
+        time.sleep(duration_ns / 1e9)
+
+
+class Session:
+    """One built cell in one worker, ready to be timed.
+
+    Args:
+        model: what `build_model` returned.
+        programs: what `train_step` returned.
+        staged: the batches on the device; cycled.
+        schedule: lengths of blocks, lead-in and warm-up.
+        clock: the clock of every figure.
+        probe: reads what the host does during a block; None reads nothing.
+        trained: names of the parameters that must have gradients; None where only the framework
+            knows them (the user's own model).
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        programs: Programs,
+        staged: Sequence[Staged],
+        schedule: Schedule,
+        *,
+        clock: Clock,
+        probe: HostProbe | None = None,
+        trained: frozenset[str] | None = None,
+    ) -> None:
+        self.model = model
+        self.programs = programs
+        self._batches = cycle(staged)
+        self._schedule = schedule
+        self._clock = clock
+        self._probe = probe
+        self._trained = trained
+        self._typical_ns: dict[ProgramName, float] = {}
+
+    def first_steps(self, import_ns: int, build_ns: int) -> Startup:
+        """Take the first two training steps and return what starting cost.
+
+        Raises:
+            InvalidResultError: the loss is not a finite number.
+        """
+        first, result = self._timed_step()
+        self._require_finite(self.programs.read(result)[0], "in the first step")
+        second, _ = self._timed_step()
+        return Startup(import_ns=import_ns, build_ns=build_ns, first_step_ns=first, second_step_ns=second)
+
+    def _timed_step(self) -> tuple[int, Result]:
+        batch = next(self._batches)
+        start = self._clock.now_ns()
+        result = self.programs.run(batch)
+        self.programs.wait(result)
+        return self._clock.now_ns() - start, result
+
+    def warm_up(self, program: ProgramName, cap_ns: int) -> tuple[tuple[Block, ...], bool]:
+        """Run one program until two windows in a row agree, or cap_ns has passed.
+
+        The first call, which may compile, stands before the windows and outside the cap.
+
+        Returns:
+            The windows as blocks, and whether they became steady.
+
+        Raises:
+            InvalidResultError: the loss is not a finite number at the end.
+        """
+        call, wait = self._callables(program)
+        first_ns = self._spend(call, wait)
+        values_per_window = self._schedule.warm_up_steps
+        group = max(1, math.ceil(VALUE_NS / max(first_ns, 1)))
+        windows: list[Block] = []
+        medians: list[float] = []
+        begin = self._clock.now_ns()
+        is_steady = False
+        while True:
+            start = self._clock.now_ns()
+            values: list[int] = []
+            while len(values) < values_per_window or self._clock.now_ns() - start < WINDOW_NS:
+                values.append(sum(self._time(call, wait, group)[0]))
+                if self._clock.now_ns() - begin >= cap_ns and len(windows) > 0:
+                    break
+            medians.append(statistics.median(values) / group)
+            windows.append(
+                Block(
+                    round=len(windows),
+                    order=0,
+                    program=program,
+                    start_ns=start,
+                    step_ns=tuple(values),
+                    steps_per_value=group,
+                )
+            )
+            elapsed = self._clock.now_ns() - begin
+            if len(medians) >= 2 and elapsed >= min(self._schedule.warm_up_ns, cap_ns):
+                is_steady = abs(medians[-1] / medians[-2] - 1) <= self._schedule.steady_tolerance
+                if is_steady or elapsed >= cap_ns:
+                    break
+            group = max(1, math.ceil(VALUE_NS / max(medians[-1], 1)))
+        self._typical_ns[program] = medians[-1]
+        if program == "run":
+            _, result = self._timed_step()
+            self._require_finite(self.programs.read(result)[0], "at the end of the warm-up")
+        return tuple(windows), is_steady
+
+    def _spend(self, call: Callable[[Staged], Result], wait: Callable[[Result], None]) -> int:
+        """Make the first call, which may compile, then return how long a second one takes, ns."""
+        self._time(call, wait, 1)
+        return self._time(call, wait, 1)[0][0]
+
+    def run_block(self, round_: int, order: int, program: ProgramName, *, reset: bool) -> Block:
+        """Lead in, then time one block.
+
+        Args:
+            round_: which round it belongs to.
+            order: its place within the round.
+            program: what to time.
+            reset: restore the canonical start first, untimed, and collect garbage.
+
+        Raises:
+            InvalidResultError: the loss of the last training step is not a finite number. The
+                block is in the error's `block`.
+        """
+        call, wait = self._callables(program)
+        if reset:
+            self.model.reset()
+            gc.collect()
+        typical_ns = self._typical_ns.get(program) or self._typical_ns.get("run") or 0
+        lead_in = self._lead_in_count(typical_ns)
+        compilations = self.model.compilations()
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            if self._probe:
+                self._probe.begin()
+            self._time(call, wait, lead_in)
+            start = self._clock.now_ns()
+            if program == "pipelined":
+                count = max(self._schedule.pipelined_steps, self._step_count(typical_ns))
+                values, result = self._time_pipelined(count), None
+            else:
+                count = 1
+                values, result = self._time(call, wait, self._step_count(typical_ns), keep=program == "run")
+            counters = self._probe.end() if self._probe else None
+        finally:
+            if was_enabled:
+                gc.enable()
+        loss = None if result is None else self.programs.read(result)[0]
+        block = Block(
+            round=round_,
+            order=order,
+            program=program,
+            start_ns=start,
+            step_ns=tuple(values),
+            steps_per_value=count,
+            lead_in_count=lead_in,
+            compilations=self.model.compilations() - compilations,
+            loss=loss if loss is not None and math.isfinite(loss) else None,
+            counters=counters,
+        )
+        if loss is not None and not math.isfinite(loss):
+            error = InvalidResultError(f"the loss became {loss} in round {round_}")
+            error.__dict__["block"] = block
+            raise error
+        return block
+
+    def _time(
+        self,
+        call: Callable[[Staged], Result],
+        wait: Callable[[Result], None],
+        count: int,
+        *,
+        keep: bool = False,
+    ) -> tuple[list[int], Result]:
+        """Time `count` calls one by one. This is the timed region of fwprof.
+
+        A result is dropped before the clock is read: freeing it is a cost of the step. With
+        `keep` the last one outlives its reading, so that its loss can be looked at afterwards.
+        """
+        now = self._clock.now_ns
+        values = [0] * count
+        kept = count - 1 if keep else -1
+        result: Any = None
+        for index, batch in enumerate(list(islice(self._batches, count))):
+            start = now()
+            result = call(batch)
+            wait(result)
+            if index != kept:
+                result = None
+            values[index] = now() - start
+        return values, result
+
+    def _time_pipelined(self, count: int) -> list[int]:
+        """Time `count` training steps with one wait at the end: one value for all of them."""
+        run, batches = self.programs.run, list(islice(self._batches, count))
+        start = self._clock.now_ns()
+        for batch in batches:
+            result = run(batch)
+        self.programs.wait(result)
+        return [self._clock.now_ns() - start]
+
+    def _callables(self, program: ProgramName) -> tuple[Callable[[Staged], Result], Callable[[Result], None]]:
+        programs = self.programs
+        if program == "next_batch":
+            # The batch comes staged: next_batch returns once it is on the device.
+            return lambda _: programs.next_batch(), lambda _: None
+        call = {
+            "forward": programs.forward,
+            "forward_backward": programs.forward_backward,
+            "run": programs.run,
+            "pipelined": programs.run,
+        }[program]
+        return call, programs.wait
+
+    def _step_count(self, typical_ns: float) -> int:
+        """Return how many steps make a block of about `block_ns`."""
+        if typical_ns > self._schedule.block_ns:
+            return 1
+        steps = round(self._schedule.block_ns / typical_ns) if typical_ns else 0
+        return max(self._schedule.min_block_steps, steps)
+
+    def _lead_in_count(self, typical_ns: float) -> int:
+        if typical_ns > self._schedule.no_lead_in_above_ns:
+            return 0
+        fitting = int(self._schedule.lead_in_ns // typical_ns) if typical_ns else self._schedule.lead_in_steps
+        return max(1, min(self._schedule.lead_in_steps, fitting))
+
+    @staticmethod
+    def _require_finite(loss: float, where: str) -> None:
+        if not math.isfinite(loss):
+            raise InvalidResultError(f"the loss is {loss} {where}")
+
+    def check_answers(self) -> tuple[Check, ...]:
+        """Guard against programs that do less than they say; untimed, after the last round.
+
+        Returns:
+            One check a guard. One that did not pass makes the cell `invalid`.
+        """
+        self.model.reset()
+        return (*self._check_gradients(), self._check_wait())
+
+    def _check_gradients(self) -> tuple[Check, ...]:
+        import numpy as np
+
+        before = self.model.parameters()
+        staged = next(self._batches)
+        forward = self.programs.forward(staged)
+        self.programs.wait(forward)
+        result = self.programs.forward_backward(staged)
+        self.programs.wait(result)
+        loss, gradients = self.programs.read(result)
+        kept = self.model.parameters()
+        result = self.programs.run(staged)
+        self.programs.wait(result)
+        after = self.model.parameters()
+
+        expected = self._trained if self._trained is not None else frozenset(gradients or ())
+        gradients = gradients or {}
+        changed = {name for name in expected & before.keys() if not np.array_equal(kept[name], after[name])}
+        problems = []
+        if missing := sorted(expected - gradients.keys()):
+            problems.append(f"no gradient for {', '.join(missing[:3])}")
+        if not gradients:
+            problems.append("forward_backward returned no gradients")
+        for name in sorted(expected & gradients.keys()):
+            if name in before and gradients[name].shape != before[name].shape:
+                problems.append(
+                    f"gradient of {name} has shape {gradients[name].shape}, not {before[name].shape}"
+                )
+            elif not np.all(np.isfinite(gradients[name])):
+                problems.append(f"gradient of {name} is not finite")
+            elif name in changed and not np.any(gradients[name]):
+                problems.append(f"gradient of {name} is zero, yet a step changes the parameter")
+        moved = sorted(
+            name for name in expected & before.keys() if not np.array_equal(before[name], kept[name])
+        )
+        return (
+            Check(name="gradients_complete", passed=not problems, detail="; ".join(problems[:3])),
+            Check(
+                name="forward_changes_nothing",
+                passed=not moved,
+                detail=f"forward or forward_backward changed {', '.join(moved[:3])}" if moved else "",
+            ),
+            Check(
+                name="step_trains",
+                passed=bool(changed) or not expected & before.keys(),
+                detail="" if changed else "a training step changed no parameter",
+            ),
+            Check(
+                name="loss_finite",
+                passed=math.isfinite(loss),
+                detail="" if math.isfinite(loss) else f"loss {loss}",
+            ),
+        )
+
+    def _check_wait(self) -> Check:
+        """Compare reading a result right after `wait` with reading it again.
+
+        Where `wait` returned early, the first read has to sit through the work still queued.
+        """
+        typical_ns = self._typical_ns.get("run") or 0
+        # Enough steps that the work left over by a missing wait stands out from a read's own noise.
+        count = min(200, max(8, self._step_count(typical_ns)))
+        values, result = self._time(self.programs.run, self.programs.wait, count, keep=True)
+        start = self._clock.now_ns()
+        self.programs.read(result)
+        # Parameters come from the device too: this also waits for the update.
+        self.model.parameters()
+        first_ns = self._clock.now_ns() - start
+        start = self._clock.now_ns()
+        self.programs.read(result)
+        self.model.parameters()
+        again_ns = self._clock.now_ns() - start
+        late_ns = first_ns - again_ns
+        limit_ns = max(2.0 * max(statistics.median(values), typical_ns), 2_000_000)
+        return Check(
+            name="wait_waits",
+            passed=late_ns <= limit_ns,
+            detail=""
+            if late_ns <= limit_ns
+            else f"{late_ns / 1e6:.1f} ms of work was still running after wait returned",
+        )

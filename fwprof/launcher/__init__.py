@@ -1,0 +1,11 @@
+"""The parent's side: start workers, hand out blocks, keep what they report, end them.
+
+`process` and `in_process` are two links to a worker; `guard` ends workers whose parent died;
+`cell` speaks with one worker and keeps its journal; `schedules` decide who measures when;
+`passes` run what is not timed; `run` puts a whole run together.
+"""
+
+from fwprof.launcher.passes import ask_devices, ask_export
+from fwprof.launcher.run import run_plan
+
+__all__ = ["ask_devices", "ask_export", "run_plan"]

@@ -1,0 +1,151 @@
+"""What every part of one run shares: the folder, the observer, and how workers are opened."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from fwprof import environment
+from fwprof.cancellation import Cancellation
+from fwprof.codec import encode
+from fwprof.errors import InterruptedRunError
+from fwprof.events import Observer
+from fwprof.launcher.cell import CellWorker
+from fwprof.launcher.guard import Guard
+from fwprof.launcher.in_process import InProcessWorker
+from fwprof.launcher.link import Link
+from fwprof.launcher.process import Switchboard, WorkerProcess
+from fwprof.records import CellPlan, RunPlan, frames
+from fwprof.store import RunFolder
+from fwprof.store.layout import REPLICA
+from fwprof.workloads.inputs import write_inputs
+
+
+class RunContext:
+    """Opens workers for one run, and leaves nothing of them behind.
+
+    Args:
+        folder: where the run is stored.
+        observer: who is told what happens.
+        cancellation: who may stop the run.
+        is_isolated: whether workers are processes of their own.
+    """
+
+    def __init__(
+        self, folder: RunFolder, observer: Observer, cancellation: Cancellation, *, is_isolated: bool
+    ) -> None:
+        self.folder = folder
+        self.plan: RunPlan = folder.plan
+        self.observer = observer
+        self.is_isolated = is_isolated
+        self._cancellation = cancellation
+        self._open: list[CellWorker] = []
+        self._workers_of: dict[str, list[CellWorker]] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> RunContext:
+        self._scratch = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="fwprof-")))
+        self._switchboard = Switchboard(self._cancellation)
+        self._stack.callback(self._switchboard.close)
+        if self.is_isolated:
+            self._guard = Guard()
+            self._stack.callback(self._guard.close)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close(self._open)
+        finally:
+            self._stack.close()
+
+    def check_cancelled(self) -> None:
+        """Raise where the run was asked to stop.
+
+        Raises:
+            InterruptedRunError: it was.
+        """
+        if self._cancellation.is_cancelled:
+            raise InterruptedRunError("the run was cancelled", next="what was measured is stored")
+
+    def open_worker(
+        self, cell: CellPlan, name: str, *, session: int = 0, is_replica: bool = False
+    ) -> CellWorker:
+        """Start a worker and return it; it was asked nothing yet.
+
+        Args:
+            cell: what it will measure.
+            name: of its journal: the session's number, `memory`, `training`.
+            session: which session it belongs to.
+            is_replica: whether it is the A/A control.
+        """
+        journal_name = name + REPLICA * is_replica
+        worker = CellWorker(
+            cell,
+            self.link(cell, self.folder.log_path(cell.id, journal_name)),
+            self.folder.journal(cell.id, journal_name),
+            self.observer,
+            session=session,
+            is_replica=is_replica,
+        )
+        self._open.append(worker)
+        self._workers_of.setdefault(cell.id, []).append(worker)
+        return worker
+
+    def has_figures(self, cell: str) -> bool:
+        """Whether every worker of a cell so far did what it was asked."""
+        workers = [worker for worker in self._workers_of.get(cell, []) if not worker.is_replica]
+        return bool(workers) and all(worker.is_alive for worker in workers)
+
+    def link(self, cell: CellPlan, log: Path | None) -> Link:
+        """Start what a cell's worker runs in, with the environment that its device and threads need."""
+        if not self.is_isolated:
+            return InProcessWorker(self._cancellation)
+        variables = {**environment.thread_environment(cell.threads), **cell.device.environment}
+        return WorkerProcess(
+            self._switchboard, self._guard, variables, self.plan.limits, log, cell.interpreter
+        )
+
+    def order_open(
+        self, cell: CellPlan, passes: Sequence[str] = ("timing",), *, with_data: bool = False
+    ) -> frames.Open:
+        """Return the order that opens a cell, its inputs written and its cache folder empty."""
+        return frames.Open(
+            cell=cell,
+            schedule=self.plan.schedule,
+            inputs=str(self._inputs(cell, with_data=with_data)),
+            cache=str(self.cache()),
+            passes=tuple(passes),
+        )
+
+    def cache(self) -> Path:
+        """Return a new empty folder for what a framework caches on disk."""
+        return Path(tempfile.mkdtemp(prefix="cache-", dir=self._scratch))
+
+    def _inputs(self, cell: CellPlan, *, with_data: bool) -> Path:
+        """Return the folder with a cell's weights and batches; cells with equal work share it."""
+        if cell.workload.spec is None or cell.batch_size is None:
+            return self._scratch
+        key = hashlib.sha256(encode((cell.workload, cell.batch_size, cell.seed, with_data))).hexdigest()[:16]
+        folder = self._scratch / f"inputs-{key}"
+        if not folder.exists():
+            folder.mkdir()
+            write_inputs(cell.workload, cell.batch_size, cell.seed, folder, with_data_set=with_data)
+        return folder
+
+    def close(self, workers: Sequence[CellWorker]) -> None:
+        """End workers, whatever they do, and close their journals."""
+        for worker in list(workers):
+            worker.close()
+            if worker in self._open:
+                self._open.remove(worker)
+        # Compiled code of a large model takes gigabytes: none is left for the next worker.
+        if not self._open:
+            for folder in self._scratch.glob("cache-*"):
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,52 @@
+"""What the launcher needs of a worker, be it a process or an object in this one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fwprof.records import Failure, StageName, frames
+
+
+class WorkerEnded(Exception):  # noqa: N818 - an event as much as an error: the caller stores it
+    """The worker is gone before it answered.
+
+    Args:
+        failure: what is known of why.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Link(Protocol):
+    """A worker that takes orders and reports back."""
+
+    stage: StageName
+    """The stage it entered last."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process; None where it shares this one."""
+        ...
+
+    def send(self, order: frames.Order) -> None:
+        """Give one order.
+
+        Raises:
+            WorkerEnded: it is gone.
+        """
+        ...
+
+    def receive(self) -> frames.Report:
+        """Wait for the next report.
+
+        Raises:
+            WorkerEnded: it died, or took longer than its stage may.
+            InterruptedRunError: the run was cancelled outside a block.
+        """
+        ...
+
+    def end(self) -> None:
+        """End it, whatever it does, and see that nothing of it is left."""
+        ...

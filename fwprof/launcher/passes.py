@@ -1,0 +1,142 @@
+"""What is not timed: memory, energy, training, the machine's limits; probes and exports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from fwprof import planning
+from fwprof.cancellation import Cancellation
+from fwprof.errors import FwprofError, PluginError, PluginUnavailableError, RunError
+from fwprof.events import Trained
+from fwprof.launcher.context import RunContext
+from fwprof.launcher.guard import Guard
+from fwprof.launcher.link import Link, WorkerEnded
+from fwprof.launcher.process import Switchboard, WorkerProcess
+from fwprof.records import CellPlan, Device, Failure, PluginRef, Reading, frames
+
+R = TypeVar("R")
+
+MEMORY_SECONDS = 1.0
+ENERGY_SECONDS = 5.0
+"""A hardware counter needs a window of seconds: shorter ones are mostly its own update period."""
+SAMPLE_HZ = 10.0
+NOT_ISOLATED = "measured inside the caller's process, where the model's share cannot be told apart"
+
+
+def measure_resources(context: RunContext, cell: CellPlan) -> None:
+    """Measure memory, then energy, in a fresh process that only builds and trains."""
+    worker = context.open_worker(cell, "memory")
+    try:
+        if not context.is_isolated:
+            nothing = Reading(value=None, unit="bytes", reason=NOT_ISOLATED)
+            worker.note(frames.Readings(pass_name="memory", readings={"host_peak": nothing}))
+        elif worker.ask(context.order_open(cell, ("memory", "energy")), frames.Ready) is not None:
+            for pass_name, seconds in (("memory", MEMORY_SECONDS), ("energy", ENERGY_SECONDS)):
+                context.check_cancelled()
+                order = frames.TakeReadings(pass_name=pass_name, seconds=seconds, rate_hz=SAMPLE_HZ)
+                worker.ask(order, frames.Readings)
+        worker.finish()
+    finally:
+        context.close([worker])
+
+
+def train(context: RunContext, cell: CellPlan, epochs: int) -> None:
+    """Train on the whole data set in a fresh process and keep loss and accuracy of every epoch."""
+    worker = context.open_worker(cell, "training")
+    worker.on_report = lambda report: (
+        context.observer(Trained(cell=cell.id, points=report.points))
+        if isinstance(report, frames.EpochDone)
+        else None
+    )
+    try:
+        if worker.ask(context.order_open(cell, (), with_data=True), frames.Ready) is not None:
+            worker.ask(frames.Train(epochs=epochs), frames.Finished)
+        worker.finish()
+    finally:
+        context.close([worker])
+
+
+def measure_limits(context: RunContext, cells: Sequence[CellPlan]) -> dict[str, Reading]:
+    """Return the machine's best matrix product and copy over the frameworks of these cells."""
+    found: list[dict[str, Reading]] = []
+    for cell in cells:
+        context.check_cancelled()
+        order = frames.MeasureLimits(cell=cell, seconds=planning.LIMITS_SECONDS, cache=str(context.cache()))
+        try:
+            found.append(_ask(context.link(cell, None), order, frames.LimitsMeasured).readings)
+        except (WorkerEnded, FwprofError) as error:
+            context.check_cancelled()
+            reason = f"could not be measured: {error}"
+            found.append(
+                {
+                    "best_gemm": Reading(value=None, unit="FLOP/s", reason=reason),
+                    "best_copy": Reading(value=None, unit="bytes/s", reason=reason),
+                }
+            )
+    return {
+        name: max((readings[name] for readings in found), key=lambda reading: reading.value or 0)
+        for name in ("best_gemm", "best_copy")
+    }
+
+
+def ask_devices(plugin: PluginRef) -> tuple[Device, ...]:
+    """Ask a device plugin, in a probe child, what it finds.
+
+    Raises:
+        PluginError: it raised, died, or hung; blames the plugin.
+    """
+    return _with_child(
+        lambda link: _ask(link, frames.ListDevices(plugin=plugin), frames.DevicesListed).devices, plugin
+    )
+
+
+def ask_export(plugin: PluginRef, run: Path, destination: Path) -> tuple[Path, ...]:
+    """Let an exporter write a stored run, in a child of its own.
+
+    Raises:
+        PluginError: it raised, died, or hung; blames the plugin.
+        StoreError: what it should write to is there already, or cannot be written.
+    """
+    order = frames.Export(plugin=plugin, run=str(run), destination=str(destination))
+    return _with_child(
+        lambda link: tuple(Path(path) for path in _ask(link, order, frames.Exported).paths), plugin
+    )
+
+
+def _with_child(use: Callable[[Link], R], plugin: PluginRef) -> R:
+    switchboard = Switchboard(Cancellation())
+    guard = Guard()
+    try:
+        return use(WorkerProcess(switchboard, guard, {}, planning.LIMITS))
+    except WorkerEnded as ended:
+        raise _blame(plugin, ended.failure) from ended
+    finally:
+        guard.close()
+        switchboard.close()
+
+
+def _ask(link: Link, order: frames.Order, answer: type[R]) -> R:
+    """Have one order answered by a worker that serves nothing else, and end it."""
+    try:
+        link.send(order)
+        while True:
+            report = link.receive()
+            if isinstance(report, answer):
+                return report
+            if isinstance(report, frames.Failed):
+                raise WorkerEnded(report.failure)
+    finally:
+        link.end()
+
+
+def _blame(plugin: PluginRef, failure: Failure) -> FwprofError:
+    what = f"the {plugin.kind} plugin {plugin.name!r} ({plugin.distribution} {plugin.version})"
+    if failure.fate == "unsupported":
+        return PluginUnavailableError(
+            f"{what} finds nothing to use", cause=failure.message, next=failure.next
+        )
+    if failure.fate == "failed":
+        return PluginError(f"{what} failed", cause=failure.message, next=failure.next)
+    return RunError(f"{what} did not answer", cause=failure.message, next=failure.next)

@@ -1,0 +1,53 @@
+"""A whole run: every group's sessions, then the passes that are not timed, then run.json."""
+
+from __future__ import annotations
+
+from fwprof import planning
+from fwprof.cancellation import Cancellation
+from fwprof.errors import InterruptedRunError
+from fwprof.events import Observer, RunStored
+from fwprof.launcher import passes
+from fwprof.launcher.context import RunContext
+from fwprof.launcher.schedules import run_session
+from fwprof.records import RunResult
+from fwprof.store import RunFolder
+
+
+def run_plan(
+    folder: RunFolder, observer: Observer, cancellation: Cancellation, *, is_isolated: bool
+) -> RunResult:
+    """Measure everything that a stored plan says, and store the result.
+
+    A cell that fails is a stored result; the others go on. Cancelled, the run stores what it has.
+
+    Raises:
+        StoreError: the disk is full; what was written before is kept.
+    """
+    is_interrupted = False
+    try:
+        with RunContext(folder, observer, cancellation, is_isolated=is_isolated) as context:
+            _measure(context)
+    except InterruptedRunError:
+        is_interrupted = True
+    result = folder.finish(is_interrupted=is_interrupted)
+    observer(RunStored(path=str(folder.path)))
+    return result
+
+
+def _measure(context: RunContext) -> None:
+    plan = context.plan
+    skip: set[str] = set()
+    for session in range(plan.schedule.sessions):
+        for group in plan.groups:
+            run_session(context, group, session, skip)
+    alive = [cell for cell in plan.cells() if context.has_figures(cell.id)]
+    if plan.request.memory:
+        for cell in alive:
+            passes.measure_resources(context, cell)
+    if plan.request.epochs:
+        for cell in alive:
+            if cell.workload.spec is not None:
+                passes.train(context, cell, plan.request.epochs)
+    if context.is_isolated:
+        for key, cells in planning.limits_keys(plan).items():
+            context.folder.add_limits(key, passes.measure_limits(context, cells))

@@ -1,0 +1,277 @@
+"""Who measures when: interleaved rounds of live workers, or fresh processes one after another.
+
+Whatever the schedule, only one worker measures at any moment, and the launcher sleeps meanwhile.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics as stdlib_statistics
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from fwprof import host
+from fwprof.events import GroupStarted, RoundDone
+from fwprof.launcher.cell import CellWorker
+from fwprof.launcher.context import RunContext
+from fwprof.records import CellPlan, Failure, Group, ProgramName, frames
+from fwprof.statistics import widest_half_width
+
+PROGRAMS: tuple[ProgramName, ...] = ("run", "forward", "forward_backward", "pipelined", "next_batch")
+"""Every program that a round runs."""
+WARMED: tuple[ProgramName, ...] = ("run", "forward", "forward_backward", "next_batch")
+"""Programs that are warmed up; `pipelined` runs the same code as `run`."""
+WARM_UP_SHARE = 0.4
+"""Of the time for warm-up and rounds, at most this share goes to warm-up."""
+QUIET_NS = 50_000
+"""CPU time in one look (1 ms) below which the other workers count as quiet."""
+LOOK_SECONDS = 0.001
+
+
+def run_session(context: RunContext, group: Group, session: int, skip: set[str]) -> None:
+    """Measure every cell of a group once, by the plan's schedule.
+
+    Args:
+        context: the run.
+        group: the cells.
+        session: which session, from 0.
+        skip: ids of cells that an earlier session found to be the same as another; grows.
+    """
+    schedule = context.plan.schedule
+    context.observer(GroupStarted(group=group.name, session=session, sessions=schedule.sessions))
+    cells = [cell for cell in group.cells if cell.id not in skip]
+    if schedule.kind == "sequential" and len(cells) + schedule.replica > 1:
+        _Sequential(context, group, session).run(cells, skip)
+    else:
+        _Interleaved(context, group, session).run(cells, skip)
+
+
+class _Session:
+    """What both schedules share: opening, warming up, rounds, ending."""
+
+    def __init__(self, context: RunContext, group: Group, session: int) -> None:
+        self._context = context
+        self._group = group
+        self._session = session
+        self._schedule = context.plan.schedule
+        seed = context.plan.request.seed
+        # A string seeds the same everywhere; a tuple's hash would not.
+        self._random = random.Random(f"{seed}/{group.name}/{session}")
+
+    def _start(self, cells: Sequence[CellPlan], *, replica_of: CellPlan | None) -> list[CellWorker]:
+        name = str(self._session)
+        workers = [self._context.open_worker(cell, name, session=self._session) for cell in cells]
+        if replica_of is not None:
+            workers.append(
+                self._context.open_worker(replica_of, name, session=self._session, is_replica=True)
+            )
+        return workers
+
+    def _open(self, workers: Sequence[CellWorker]) -> None:
+        """Let each import, build and take its first steps: one at a time, since that is timed."""
+        for worker in workers:
+            self._context.check_cancelled()
+            worker.ask(self._context.order_open(worker.cell), frames.Ready)
+
+    def _control(self, cells: Sequence[CellPlan]) -> CellPlan | None:
+        """Return the cell whose replica is this session's A/A control: each in turn."""
+        return cells[self._session % len(cells)] if self._schedule.replica and cells else None
+
+    def _warm_up(self, workers: Sequence[CellWorker], share: float = 1.0) -> None:
+        live = [worker for worker in workers if worker.is_alive]
+        budget_ns = WARM_UP_SHARE * share * self._schedule.max_seconds * 1e9
+        cap_ns = min(self._schedule.warm_up_cap_ns, budget_ns / max(1, len(live) * len(WARMED)))
+        for worker in live:
+            for program in WARMED:
+                self._context.check_cancelled()
+                worker.ask(frames.WarmUp(program=program, cap_ns=int(cap_ns)), frames.Warm)
+
+    def _round(self, workers: Sequence[CellWorker], number: int) -> dict[int, float]:
+        """Run one block of every program of every live worker, in random order.
+
+        Returns:
+            For each worker that lives, by its index, the median training step of its block, ns.
+        """
+        turns = [
+            (index, program)
+            for index, worker in enumerate(workers)
+            if worker.is_alive
+            for program in PROGRAMS
+        ]
+        self._random.shuffle(turns)
+        begun: set[int] = set()
+        steps: dict[int, float] = {}
+        previous = None
+        for order, (index, program) in enumerate(turns):
+            worker = workers[index]
+            if index != previous:
+                settle([w.link.pid for w in workers if w is not worker], self._schedule.settle_cap_ns)
+            done = worker.ask(
+                frames.RunBlock(round=number, order=order, program=program, reset=index not in begun),
+                frames.BlockDone,
+            )
+            begun.add(index)
+            previous = index
+            if done is not None and program == "run":
+                steps[index] = stdlib_statistics.median(done.block.step_ns)
+            self._context.check_cancelled()
+        return steps
+
+    def _tell(self, number: int, elapsed: float, limit: float, width: float | None) -> None:
+        self._context.observer(
+            RoundDone(
+                group=self._group.name,
+                session=self._session,
+                round=number,
+                elapsed_seconds=elapsed,
+                max_seconds=limit,
+                half_width=width,
+                target=self._schedule.half_width,
+            )
+        )
+
+    @staticmethod
+    def _check(workers: Sequence[CellWorker]) -> None:
+        for worker in workers:
+            worker.ask(frames.CheckAnswers(), frames.Checked)
+
+
+class _Interleaved(_Session):
+    """All workers live; each round runs every program of every cell, so that drift falls on all alike."""
+
+    def run(self, cells: Sequence[CellPlan], skip: set[str]) -> None:
+        """Measure until the widest paired interval is narrow enough, or the time is used up."""
+        workers = self._start(cells, replica_of=self._control(cells))
+        try:
+            self._open(workers)
+            _skip_identical(workers, skip)
+            begin = time.monotonic()
+            self._warm_up(workers)
+            self._rounds(workers, begin)
+            self._check(workers)
+            for worker in workers:
+                worker.finish()
+        finally:
+            self._context.close(workers)
+
+    def _rounds(self, workers: Sequence[CellWorker], begin: float) -> None:
+        schedule = self._schedule
+        series: dict[int, list[float]] = {
+            index: [] for index, worker in enumerate(workers) if worker.is_alive
+        }
+        number = 0
+        while any(worker.is_alive for worker in workers):
+            steps = self._round(workers, number)
+            # A worker that died leaves the pairs; the others go on.
+            series = {index: [*series[index], steps[index]] for index in series if index in steps}
+            elapsed = time.monotonic() - begin
+            own = [values for index, values in series.items() if not workers[index].is_replica]
+            width = widest_half_width(own) if own else None
+            number += 1
+            self._tell(number, elapsed, schedule.max_seconds, width)
+            if schedule.max_rounds is not None:
+                if number >= schedule.max_rounds:
+                    return
+                continue
+            is_narrow = width is not None and width <= schedule.half_width
+            if number >= schedule.min_rounds and (is_narrow or elapsed >= schedule.max_seconds):
+                return
+
+
+class _Sequential(_Session):
+    """One worker lives at a time; each cell is visited twice, A B … B A, each time by a fresh process."""
+
+    def run(self, cells: Sequence[CellPlan], skip: set[str]) -> None:
+        """Measure as many rounds a visit as the first visit's share of the time allows."""
+        control = self._control(cells)
+        visits = [(cell, False) for cell in cells] + ([(control, True)] if control else [])
+        self._random.shuffle(visits)
+        share = 1 / (2 * len(visits))
+        half = max(1, (self._schedule.min_rounds + 1) // 2)
+        count = None if self._schedule.max_rounds is None else max(1, self._schedule.max_rounds // 2)
+        failed: set[tuple[str, bool]] = set()
+        for turn, way in enumerate((visits, visits[::-1])):
+            for cell, is_replica in way:
+                if (cell.id, is_replica) in failed or cell.id in skip:
+                    continue
+                workers = self._start([] if is_replica else [cell], replica_of=cell if is_replica else None)
+                try:
+                    self._open(workers)
+                    begin = time.monotonic()
+                    self._warm_up(workers, share)
+                    count = self._visit(workers, turn, count, half, begin, share)
+                    if turn == 1:
+                        self._check(workers)
+                    workers[0].finish(is_last=turn == 1)
+                    if not workers[0].is_alive:
+                        failed.add((cell.id, is_replica))
+                finally:
+                    self._context.close(workers)
+
+    def _visit(
+        self,
+        workers: Sequence[CellWorker],
+        turn: int,
+        count: int | None,
+        least: int,
+        begin: float,
+        share: float,
+    ) -> int | None:
+        limit = share * self._schedule.max_seconds
+        steps: list[float] = []
+        done = 0
+        while workers[0].is_alive:
+            steps += self._round(workers, turn * (count or 0) + done).values()
+            done += 1
+            elapsed = time.monotonic() - begin
+            width = widest_half_width([steps])
+            self._tell(done, elapsed, limit, width)
+            if count is not None:
+                if done >= count:
+                    break
+            elif done >= least and (elapsed >= limit or (width or 1.0) <= self._schedule.half_width / 2):
+                return done
+        return count
+
+
+def settle(pids: Sequence[int | None], cap_ns: int) -> None:
+    """Wait until processes use no CPU: thread pools spin on for some ms after their last work.
+
+    Args:
+        pids: the processes; None is left out.
+        cap_ns: wait no longer than this.
+    """
+    others = [pid for pid in pids if pid is not None]
+    if not others:
+        return
+    deadline = time.monotonic_ns() + cap_ns
+    used = sum(host.process_cpu_ns(pid) or 0 for pid in others)
+    while time.monotonic_ns() < deadline:
+        time.sleep(LOOK_SECONDS)
+        now = sum(host.process_cpu_ns(pid) or 0 for pid in others)
+        if now - used < QUIET_NS:
+            return
+        used = now
+
+
+def _skip_identical(workers: Sequence[CellWorker], skip: set[str]) -> None:
+    """Measure once what two presets turn out to be: the same settings, read back."""
+    seen: dict[bytes, str] = {}
+    for worker in workers:
+        if not worker.is_alive or worker.description is None or worker.is_replica:
+            continue
+        plan = msgspec.structs.replace(worker.cell, id="", settings_preset="as-shipped")
+        key = msgspec.json.encode((plan, worker.description))
+        if key in seen:
+            skip.add(worker.cell.id)
+            worker.fail(
+                Failure(
+                    fate="skipped",
+                    stage="build",
+                    message=f"its settings read back the same as those of {seen[key]}: measured once",
+                )
+            )
+        else:
+            seen[key] = worker.cell.id

@@ -1,0 +1,339 @@
+"""From what the user asked for to what will be measured: requests become plans.
+
+Resolves names to plugins, workloads to shapes and lists to cells. Starts no process and imports
+no plugin: what devices there are is told to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from itertools import product
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+import fwprof
+from fwprof import catalog, environment, workloads
+from fwprof.errors import FwprofError, PluginUnavailableError, RequestError
+from fwprof.records import (
+    Budget,
+    CellPlan,
+    Device,
+    FrameworkChoice,
+    Group,
+    ModelChoice,
+    NativeModel,
+    PluginRef,
+    Record,
+    RunPlan,
+    RunRequest,
+    Schedule,
+    SettingsPreset,
+    StageName,
+    Workload,
+    WorkloadPlan,
+)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MAX_SECONDS: Mapping[Budget, float] = {"quick": 20.0, "default": 90.0, "thorough": 90.0}
+"""Warm-up and rounds of one group and session; `thorough` has five sessions of it."""
+THOROUGH_SESSIONS = 5
+
+LIMITS: Mapping[StageName, float] = {
+    "start": 120.0,
+    "import": 300.0,
+    "build": 300.0,
+    "first_step": 900.0,
+    "warm_up": 900.0,
+    "block": 120.0,
+    "check": 300.0,
+    "memory": 300.0,
+    "energy": 300.0,
+    "train": 36_000.0,
+    "finish": 30.0,
+}
+"""Default wall-clock limit of each stage, seconds: an order of magnitude above what is usual."""
+
+START_SECONDS = 10.0
+"""What starting one worker takes, for estimates: import, build and first steps."""
+RESOURCES_SECONDS = 2.0
+LIMITS_SECONDS = 2.0
+
+
+class FoundDevices(Record, frozen=True, kw_only=True):
+    """What one device plugin found, or why it found nothing."""
+
+    plugin: PluginRef
+    devices: tuple[Device, ...] = ()
+
+
+def device_plugin_names(request: RunRequest) -> tuple[str, ...]:
+    """Return the device plugins that a request's `devices` name: what stands before a colon."""
+    return tuple(dict.fromkeys(name.partition(":")[0] for name in request.devices))
+
+
+def make_plan(request: RunRequest, found: Mapping[str, FoundDevices | FwprofError], run_id: str) -> RunPlan:
+    """Resolve a request.
+
+    Args:
+        request: what the user asked for.
+        found: device plugin name → its devices, or why there are none.
+        run_id: the id the run will have.
+
+    Raises:
+        RequestError: a workload, override or combination makes no sense.
+        PluginError: nothing that was asked for can run here.
+    """
+    _check_environments(request)
+    unavailable: dict[str, FwprofError] = {}
+    frameworks = _resolve_each(
+        {str(choice): choice for choice in _frameworks(request)},
+        lambda choice: (choice, catalog.find_plugin("framework", choice.name)),
+        unavailable,
+    )
+    devices = _resolve_each(
+        {name: name for name in request.devices}, lambda name: _find_device(name, found), unavailable
+    )
+    meters = tuple(catalog.find_plugin("meter", name) for name in request.meters)
+    if not frameworks or not devices:
+        raise next(iter(unavailable.values()))
+    works = _works(request)
+    cores = environment.granted_cores()
+    presets = _presets(request, frameworks)
+    groups: dict[str, list[CellPlan]] = {}
+    for work, (device, device_plugin), precision in product(works, devices, request.precisions):
+        for batch_size in _batch_sizes(request, work, device):
+            workload = work.plan(batch_size)
+            key = ".".join(
+                [workload.name]
+                + ([f"batch{batch_size}"] if len(request.batch_sizes) > 1 else [])
+                + ([precision] if len(request.precisions) > 1 else [])
+            )
+            for (choice, reference), threads, preset in product(frameworks, request.threads, presets):
+                if work.framework not in (None, choice.name):
+                    continue
+                groups.setdefault(key, []).append(
+                    CellPlan(
+                        id=_cell_id(key, choice, device, threads, preset, request, presets),
+                        workload=workload,
+                        framework=reference,
+                        choice=choice,
+                        device=device,
+                        device_plugin=device_plugin,
+                        meter_plugins=meters,
+                        precision=precision,
+                        batch_size=batch_size,
+                        threads=cores if threads == "all" else threads,
+                        settings_preset=preset,
+                        environment=choice.environment or choice.name,
+                        seed=request.seed,
+                    )
+                )
+    if not groups:
+        raise RequestError(
+            "the request names no cell to measure",
+            cause="no --model is for one of the frameworks that were chosen",
+            next="write --model FRAMEWORK=FILE.py:FACTORY for one of them",
+        )
+    return RunPlan(
+        run_id=run_id,
+        fwprof_version=fwprof.__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        request=request,
+        groups=tuple(Group(name=name, cells=_unique(cells)) for name, cells in groups.items()),
+        schedule=_schedule(request, groups),
+        limits={**LIMITS, **request.limits},
+        unavailable={name: _reason(error) for name, error in unavailable.items()},
+    )
+
+
+def estimate_seconds(plan: RunPlan) -> float:
+    """Return about how long the whole command takes at most, start-up included."""
+    schedule, total = plan.schedule, 0.0
+    for group in plan.groups:
+        workers = len(group.cells) + schedule.replica
+        visits = 2 if schedule.kind == "sequential" and workers > 1 else 1
+        total += schedule.sessions * (visits * workers * START_SECONDS + schedule.max_seconds)
+        if plan.request.memory:
+            total += len(group.cells) * (START_SECONDS + RESOURCES_SECONDS)
+    return total + len(limits_keys(plan)) * (START_SECONDS + LIMITS_SECONDS)
+
+
+def limits_key(cell: CellPlan) -> str:
+    """Return under which key the machine's limits for a cell are kept in a result."""
+    return f"{cell.device.name}/{cell.threads}/{cell.precision}"
+
+
+def limits_keys(plan: RunPlan) -> Mapping[str, Sequence[CellPlan]]:
+    """Return, for each of the machine's limits a run needs, one cell a framework to measure it with."""
+    chosen: dict[str, dict[str, CellPlan]] = {}
+    for cell in plan.cells():
+        if cell.workload.flops is not None:
+            chosen.setdefault(limits_key(cell), {}).setdefault(cell.framework.name, cell)
+    return {key: tuple(cells.values()) for key, cells in chosen.items()}
+
+
+class _Work:
+    """One thing to train, before a batch size is chosen."""
+
+    def __init__(self, spec: Workload | None, model: ModelChoice | None) -> None:
+        self.spec = spec
+        self.model = model
+        self.framework = model.framework if model else None
+
+    def plan(self, batch_size: int | None) -> WorkloadPlan:
+        """Resolve shapes and counts for one batch size."""
+        if self.spec is not None and batch_size is not None:
+            return workloads.plan_workload(self.spec, batch_size)
+        assert self.model is not None
+        name = Path(self.model.factory.rpartition(":")[0]).stem or self.model.factory
+        return WorkloadPlan(
+            name=re.sub(r"[^a-z0-9_.-]+", "-", name.lower()),
+            native=NativeModel(factory=self.model.factory, arguments=self.model.arguments),
+        )
+
+
+def _works(request: RunRequest) -> Sequence[_Work]:
+    names = request.workloads or (() if request.models else workloads.QUICK_SET)
+    return [_Work(workloads.find_workload(name, request.overrides), None) for name in names] + [
+        _Work(None, model) for model in request.models
+    ]
+
+
+def _frameworks(request: RunRequest) -> Sequence[FrameworkChoice]:
+    if request.plugins:
+        return request.plugins
+    named = [FrameworkChoice(name=model.framework) for model in request.models if model.framework]
+    if named:
+        return named
+    ready = [plugin.ref.name for plugin in catalog.list_plugins("framework") if plugin.state == "ready"]
+    if len(ready) == 1:
+        return [FrameworkChoice(name=ready[0])]
+    raise RequestError(
+        "no framework was chosen",
+        cause=f"installed and ready: {', '.join(ready) or 'none'}",
+        next=f"add --plugin {ready[0]}" if ready else "pip install 'fwprof-NAME[framework]'",
+    )
+
+
+def _check_environments(request: RunRequest) -> None:
+    if request.environments or any(choice.environment for choice in request.plugins):
+        raise RequestError(
+            "cells in other environments cannot be measured yet",
+            cause="a framework was asked for as NAME@ENVIRONMENT, or an interpreter was named",
+            next="install the frameworks beside each other in this environment",
+        )
+
+
+def _resolve_each(
+    asked: Mapping[str, T], resolve: Callable[[T], R], unavailable: dict[str, FwprofError]
+) -> list[R]:
+    """Resolve what can be resolved; the rest is noted, and the others go on without it."""
+    found = []
+    for name, value in asked.items():
+        try:
+            found.append(resolve(value))
+        except FwprofError as error:
+            unavailable[name] = error
+    return found
+
+
+def _find_device(name: str, found: Mapping[str, FoundDevices | FwprofError]) -> tuple[Device, PluginRef]:
+    plugin, _, selector = name.partition(":")
+    answer = found[plugin]
+    if isinstance(answer, FwprofError):
+        raise answer
+    for device in answer.devices:
+        if not selector or name == device.name or selector == device.uuid:
+            return device, answer.plugin
+    names = [device.name for device in answer.devices]
+    close = get_close_matches(name, names, n=1)
+    raise PluginUnavailableError(
+        f"there is no device {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""),
+        cause=f"found: {', '.join(f'{d.name} ({d.title})' for d in answer.devices) or 'none'}",
+        next="fwprof devices    lists them",
+    )
+
+
+def _batch_sizes(request: RunRequest, work: _Work, device: Device) -> Sequence[int | None]:
+    if work.spec is None:
+        if request.batch_sizes:
+            raise RequestError(
+                "--batch-size does not apply to your own model",
+                cause="its factory makes the batches",
+                next="give the factory an argument for it, and set it by --set model.NAME=value",
+            )
+        return [None]
+    if request.batch_sizes:
+        return request.batch_sizes
+    sizes = work.spec.batch_size
+    if device.kind not in sizes and "default" not in sizes:
+        raise RequestError(
+            f"workload {work.spec.name!r} names no batch size for {device.kind}",
+            cause=f"batch_size has {', '.join(sizes) or 'nothing'}",
+            next="add `default:` to it, or use --batch-size",
+        )
+    return [sizes.get(device.kind) or sizes["default"]]
+
+
+def _presets(
+    request: RunRequest, frameworks: Sequence[tuple[FrameworkChoice, PluginRef]]
+) -> Sequence[SettingsPreset]:
+    if request.settings == "both":
+        return ("as-shipped", "equal")
+    if request.settings is not None:
+        return (request.settings,)
+    several = len({reference.name for _, reference in frameworks}) > 1
+    return ("as-shipped", "equal") if several else ("as-shipped",)
+
+
+def _schedule(request: RunRequest, groups: Mapping[str, Sequence[CellPlan]]) -> Schedule:
+    is_exclusive = any(cell.device.exclusive for cells in groups.values() for cell in cells)
+    sessions = request.processes or (THOROUGH_SESSIONS if request.budget == "thorough" else 1)
+    return Schedule(
+        budget=request.budget,
+        kind=request.schedule or ("sequential" if is_exclusive else "interleaved"),
+        sessions=sessions,
+        # One cell alone is compared with nothing: only a thorough run pays for its control.
+        replica=any(len(cells) > 1 for cells in groups.values()) or sessions > 1,
+        min_rounds=min(10, request.rounds) if request.rounds else 10,
+        max_rounds=request.rounds,
+        half_width=request.half_width,
+        max_seconds=request.max_seconds or MAX_SECONDS[request.budget],
+    )
+
+
+def _cell_id(
+    key: str,
+    choice: FrameworkChoice,
+    device: Device,
+    threads: int | str,
+    preset: SettingsPreset,
+    request: RunRequest,
+    presets: Sequence[SettingsPreset],
+) -> str:
+    """Name a cell by what tells it from the others of its run, in characters any file system takes."""
+    parts = [key, str(choice), device.name]
+    parts += [f"threads{threads}"] if len(request.threads) > 1 else []
+    parts += [preset] if len(presets) > 1 else []
+    return ".".join(re.sub(r"[^A-Za-z0-9_-]+", "-", part).strip("-") for part in parts)
+
+
+def _unique(cells: Sequence[CellPlan]) -> tuple[CellPlan, ...]:
+    """Return the cells with a number behind ids that stand twice (the same cell asked for twice)."""
+    seen: dict[str, int] = {}
+    result = []
+    for cell in cells:
+        count = seen[cell.id] = seen.get(cell.id, 0) + 1
+        result.append(cell if count == 1 else msgspec.structs.replace(cell, id=f"{cell.id}.{count}"))
+    return tuple(result)
+
+
+def _reason(error: FwprofError) -> str:
+    return ": ".join(part for part in (error.what, error.cause) if part)

@@ -1,0 +1,15 @@
+"""Names of the files in a run's folder, and the one line of limits.jsonl."""
+
+from __future__ import annotations
+
+from fwprof.records import Reading, Record
+
+PLAN, MACHINE, LIMITS, RESULT, CELLS = "plan.json", "machine.json", "limits.jsonl", "run.json", "cells"
+REPLICA = ".replica"
+
+
+class MeasuredLimits(Record, frozen=True, kw_only=True):
+    """One line of limits.jsonl."""
+
+    key: str
+    readings: dict[str, Reading]

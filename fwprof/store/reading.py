@@ -1,0 +1,228 @@
+"""Read a run back: run.json, or the plan and journals that an interrupted run left behind."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from fwprof.codec import decode_stored, digest
+from fwprof.errors import StoreError
+from fwprof.records import (
+    Block,
+    CellPlan,
+    CellResult,
+    Check,
+    Description,
+    Failure,
+    MachineFacts,
+    Measurement,
+    ProgramName,
+    Reading,
+    Record,
+    RunPlan,
+    RunResult,
+    TrainingPoint,
+    frames,
+)
+from fwprof.records.workload import SyntheticData
+from fwprof.store.layout import CELLS, LIMITS, MACHINE, PLAN, REPLICA, RESULT, MeasuredLimits
+
+T = TypeVar("T")
+
+
+def assemble(path: Path, *, duration_ns: int = 0, is_interrupted: bool = True) -> RunResult:
+    """Build the result of a run from its plan and journals, complete or not.
+
+    Raises:
+        StoreError: the folder holds no readable plan.
+    """
+    plan = decode_stored(read_bytes(path / PLAN), RunPlan, str(path / PLAN))
+    machine = decode_stored(read_bytes(path / MACHINE), MachineFacts, str(path / MACHINE))
+    limits = {
+        line.key: line.readings for line in _lines(path / LIMITS, lambda data: _decode(data, MeasuredLimits))
+    }
+    return RunResult(
+        plan=plan,
+        machine=machine,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        duration_ns=duration_ns,
+        is_interrupted=is_interrupted,
+        limits=limits,
+        cells=tuple(_assemble_cell(path / CELLS / cell.id, cell) for cell in plan.cells()),
+    )
+
+
+def _decode(data: bytes, type_: type[MeasuredLimits]) -> MeasuredLimits:
+    return msgspec.json.decode(data, type=type_)
+
+
+def _lines(path: Path, decode: Callable[[bytes], T]) -> Iterator[T]:
+    """Yield the records of a journal; a last line that was cut off is left out."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    for line in data.splitlines():
+        try:
+            yield decode(line)
+        except msgspec.MsgspecError:
+            # Only a killed writer leaves such a line, and only as the last one.
+            return
+
+
+class _Read(Record, frozen=True, kw_only=True):
+    """What one journal holds."""
+
+    measurement: Measurement
+    description: Description | None = None
+    readings: dict[str, Reading] = {}
+    training: tuple[TrainingPoint, ...] = ()
+
+
+def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Read:
+    startup, description, failure = None, None, None
+    warm_up: list[Block] = []
+    blocks: list[Block] = []
+    checks: list[Check] = []
+    steady: dict[ProgramName, bool] = {}
+    readings: dict[str, Reading] = {}
+    training: list[TrainingPoint] = []
+    is_finished = False
+    for report in _lines(path, frames.report_decoder.decode):
+        match report:
+            case frames.Described():
+                description = description or report.description
+            case frames.Ready():
+                startup = startup or report.startup
+            case frames.Warm():
+                warm_up += report.blocks
+                steady[report.program] = report.steady and steady.get(report.program, True)
+            case frames.BlockDone():
+                blocks.append(report.block)
+            case frames.Checked():
+                checks += report.checks
+            case frames.Readings():
+                readings.update(report.readings)
+            case frames.EpochDone():
+                training += report.points
+            case frames.Failed():
+                failure = failure or report.failure
+            case frames.Finished():
+                is_finished = True
+            case _:
+                pass
+    if failure is None and not is_finished:
+        failure = Failure(fate="interrupted", stage="finish", message="the run ended before this cell did")
+    if failure is None and (wrong := [check for check in checks if not check.passed]):
+        failure = Failure(
+            fate="invalid",
+            stage="check",
+            message="; ".join(f"{check.name}: {check.detail}" for check in wrong),
+            next="the figures are kept, and count for nothing until this is mended",
+        )
+    measurement = Measurement(
+        session=session,
+        replica=is_replica,
+        fate=failure.fate if failure else "ok",
+        failure=failure,
+        startup=startup,
+        warm_up=tuple(warm_up),
+        blocks=tuple(blocks),
+        steady=steady,
+        checks=tuple(checks),
+    )
+    return _Read(
+        measurement=measurement, description=description, readings=readings, training=tuple(training)
+    )
+
+
+def _assemble_cell(folder: Path, cell: CellPlan) -> CellResult:
+    measurements, passes = [], []
+    description = None
+    for path in sorted(folder.glob("*.jsonl"), key=_journal_order):
+        session = path.stem.removesuffix(REPLICA)
+        if session.isdigit():
+            read = _read_journal(path, int(session), is_replica=path.stem.endswith(REPLICA))
+            measurements.append(read.measurement)
+        else:
+            read = _read_journal(path, 0)
+            passes.append(read)
+        description = description or read.description
+    # A replica is a control: its failure is kept in its measurement and is not the cell's.
+    own = [measurement for measurement in measurements if not measurement.replica]
+    failures = [measurement.failure for measurement in own]
+    failures += [read.measurement.failure for read in passes]
+    failure = next((each for each in failures if each is not None), None)
+    if failure is None and not measurements:
+        failure = Failure(fate="interrupted", stage="start", message="the run ended before this cell began")
+    labels = []
+    if cell.workload.spec is not None and isinstance(cell.workload.spec.data, SyntheticData):
+        labels.append("synthetic_data")
+    if failure is not None and any(measurement.blocks for measurement in own):
+        labels.append("incomplete")
+    return CellResult(
+        id=cell.id,
+        digest=digest(cell, description) if description else None,
+        fate=failure.fate if failure else "ok",
+        failure=failure,
+        description=description,
+        measurements=tuple(measurements),
+        readings={name: reading for read in passes for name, reading in read.readings.items()},
+        training=tuple(point for read in passes for point in read.training),
+        labels=tuple(labels),
+    )
+
+
+def _journal_order(path: Path) -> tuple[int, int, str]:
+    session = path.stem.removesuffix(REPLICA)
+    return (0, int(session), path.stem) if session.isdigit() else (1, 0, path.stem)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a stored file.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StoreError(
+            f"cannot read {path}",
+            cause=error.strerror or str(error),
+            next="fwprof runs    lists the runs that are here",
+        ) from error
+
+
+def load_run(path: Path) -> RunResult:
+    """Read one run: its run.json, or what an interrupted run left behind.
+
+    Args:
+        path: a run's folder, or its run.json.
+
+    Raises:
+        StoreError: nothing readable is there, or run.json was changed after it was written.
+    """
+    folder = path.parent if path.name == RESULT else path
+    if not (folder / RESULT).exists():
+        if path.name == RESULT or not (folder / PLAN).exists():
+            raise StoreError(
+                f"there is no run in {folder}",
+                cause=f"neither {RESULT} nor {PLAN} is there",
+                next="fwprof runs    lists the runs that are here",
+            )
+        return assemble(folder)
+    data = read_bytes(folder / RESULT)
+    checksum = folder / f"{RESULT}.sha256"
+    if checksum.exists() and read_bytes(checksum).split()[:1] != [hashlib.sha256(data).hexdigest().encode()]:
+        raise StoreError(
+            f"{folder / RESULT} was changed after it was written",
+            cause=f"its checksum is not the one in {checksum.name}",
+            next="restore it, or delete both files: fwprof then rebuilds the run from its journals",
+        )
+    return decode_stored(data, RunResult, str(folder / RESULT))

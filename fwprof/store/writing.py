@@ -1,0 +1,135 @@
+"""Write a run while it is measured: plan first, journals as reports arrive, run.json at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fwprof.codec import encode, encode_pretty
+from fwprof.errors import StoreError
+from fwprof.records import MachineFacts, Reading, RunPlan, RunResult, frames
+from fwprof.store.layout import CELLS, LIMITS, MACHINE, PLAN, RESULT, MeasuredLimits
+from fwprof.store.reading import assemble
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def new_run_id(now_s: float | None = None) -> str:
+    """Return a new id of 26 characters that sorts by time.
+
+    Source: the ULID specification (48 bits of ms since 1970, 80 random bits, Crockford base 32).
+    """
+    value = (int((time.time() if now_s is None else now_s) * 1000) << 80) | secrets.randbits(80)
+    return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
+
+
+@contextmanager
+def _writing(path: Path, kept: str = "") -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}",
+            cause=error.strerror or str(error),
+            kept=kept,
+            next="free some space, or choose another folder with -o DIR",
+        ) from error
+
+
+class Journal:
+    """The reports of one worker, one JSON line each, on disk as soon as they are appended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab", buffering=0)
+        self._count = 0
+
+    def append(self, report: frames.Report) -> None:
+        """Write one report.
+
+        Raises:
+            StoreError: the disk is full or the folder read-only; the lines before are kept.
+        """
+        with _writing(self.path, kept=f"{self._count} reports in {self.path.name}"):
+            line = encode(report) + b"\n"
+            written = self._file.write(line)
+            while written is not None and written < len(line):
+                line = line[written:]
+                written = self._file.write(line)
+        self._count += 1
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class RunFolder:
+    """The folder of one run while it is measured."""
+
+    def __init__(self, path: Path, plan: RunPlan) -> None:
+        self.path = path
+        self.plan = plan
+        self._started_ns = time.monotonic_ns()
+
+    @classmethod
+    def create(cls, plan: RunPlan, machine: MachineFacts) -> RunFolder:
+        """Make the folder and write the plan, before anything is measured.
+
+        Raises:
+            StoreError: the output folder cannot be written.
+        """
+        path = Path(plan.request.output) / plan.run_id
+        with _writing(path):
+            (path / CELLS).mkdir(parents=True)
+        write_durably(path / PLAN, encode_pretty(plan))
+        write_durably(path / MACHINE, encode_pretty(machine))
+        return cls(path, plan)
+
+    def journal(self, cell: str, name: str) -> Journal:
+        """Open the journal of one worker of a cell: `0`, `0.replica`, `memory`, `training`."""
+        return Journal(self.path / CELLS / cell / f"{name}.jsonl")
+
+    def log_path(self, cell: str, name: str) -> Path:
+        """Return where the output of one worker of a cell is kept."""
+        return self.path / CELLS / cell / f"{name}.worker.log"
+
+    def add_limits(self, key: str, readings: dict[str, Reading]) -> None:
+        """Keep what the machine's limits were measured to be."""
+        with _writing(self.path / LIMITS), (self.path / LIMITS).open("ab") as file:
+            file.write(encode(MeasuredLimits(key=key, readings=readings)) + b"\n")
+
+    def finish(self, *, is_interrupted: bool) -> RunResult:
+        """Build run.json from the journals, write it once and for all, and return it."""
+        result = assemble(
+            self.path, duration_ns=time.monotonic_ns() - self._started_ns, is_interrupted=is_interrupted
+        )
+        data = encode_pretty(result)
+        checksum = hashlib.sha256(data).hexdigest()
+        write_durably(self.path / f"{RESULT}.sha256", f"{checksum}  {RESULT}\n".encode())
+        write_durably(self.path / RESULT, data)
+        return result
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a whole file so that after a crash it is either there complete or not at all.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with _writing(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,316 @@
+"""The child process that measures: serves one order at a time, for one cell.
+
+Owns the order of a cell's life (start, import, build, first step, …) and turns whatever is raised
+into a stored failure. Never prints: its standard output and error are the run's log.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fwprof.codec import FrameReader, frame
+from fwprof.contracts import Clock, LoadedWorkload, Meter, Model, Options, PeakKernels, Programs, Staged
+from fwprof.errors import FwprofError, PluginContractError, PluginUnavailableError, UnsupportedError
+from fwprof.execution.session import InvalidResultError, Session, SystemClock
+from fwprof.loading import open_plugins, require_methods
+from fwprof.records import CellPlan, Failure, Fate, PluginRef, Reading, StageName, frames
+
+if TYPE_CHECKING:
+    import pluggy
+
+Send = Callable[[frames.Report], None]
+
+
+class Worker:
+    """Serves orders and reports through `send`.
+
+    Args:
+        send: takes each report.
+        clock: the clock of every figure.
+        is_isolated: whether this process is the worker's own; else what cannot be measured inside
+            somebody's process is left out.
+    """
+
+    def __init__(self, send: Send, *, clock: Clock | None = None, is_isolated: bool = True) -> None:
+        self._send = send
+        self._clock = clock or SystemClock()
+        self._is_isolated = is_isolated
+        self._stage: StageName = "start"
+        self._plugin: PluginRef | None = None
+        self._manager: pluggy.PluginManager | None = None
+        self._cell: CellPlan | None = None
+        self._session: Session | None = None
+        self._staged: Sequence[Staged] = ()
+        self._meters: Sequence[Meter] = ()
+        self._inputs = Path()
+        self._host_import: Reading | None = None
+        self.is_over = False
+
+    def serve(self, order: frames.Order) -> None:
+        """Carry out one order; every order is answered by at least one report."""
+        try:
+            self._serve(order)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a framework's, a plugin's or the user's code
+            self._send(frames.Failed(failure=self._failure(error)))
+            self.is_over = True
+
+    def _serve(self, order: frames.Order) -> None:
+        match order:
+            case frames.Open():
+                self._open(order)
+            case frames.WarmUp(program=program, cap_ns=cap_ns):
+                self._enter("warm_up")
+                blocks, is_steady = self._opened.warm_up(program, cap_ns)
+                self._send(frames.Warm(program=program, blocks=blocks, steady=is_steady))
+            case frames.RunBlock():
+                self._run_block(order)
+            case frames.CheckAnswers():
+                self._enter("check")
+                self._send(frames.Checked(checks=self._opened.check_answers()))
+            case frames.TakeReadings():
+                self._take_readings(order)
+            case frames.Train(epochs=epochs):
+                self._train(epochs)
+            case frames.MeasureLimits():
+                self._measure_limits(order)
+            case frames.ListDevices(plugin=plugin):
+                self._plugin = plugin
+                found = open_plugins([plugin]).hook.devices()
+                if found is None:
+                    raise PluginContractError(f"{plugin.distribution}: devices returned None")
+                self._send(frames.DevicesListed(devices=tuple(found)))
+            case frames.Export():
+                self._export(order)
+            case frames.Finish():
+                self._enter("finish")
+                self._send(frames.Finished())
+                self.is_over = True
+
+    def _enter(self, stage: StageName) -> None:
+        # A stage is told once: a frame a block would only make the launcher busy.
+        if stage != self._stage:
+            self._stage = stage
+            self._send(frames.Entered(stage=stage))
+
+    @property
+    def _opened(self) -> Session:
+        if self._session is None:
+            raise PluginContractError("an order came before the cell was opened")
+        return self._session
+
+    def _open(self, order: frames.Open) -> None:
+        from fwprof import host
+
+        cell = self._cell = order.cell
+        cache = Path(order.cache)
+        self._inputs = Path(order.inputs)
+        self._plugin = cell.framework
+        manager = self._manager = open_plugins([cell.framework, cell.device_plugin, *cell.meter_plugins])
+
+        self._enter("import")
+        start = self._clock.now_ns()
+        versions = manager.hook.prepare(plan=cell, cache=cache) or {}
+        import_ns = self._clock.now_ns() - start
+        resident = host.resident_bytes() if self._is_isolated else None
+        self._host_import = Reading(
+            value=resident,
+            unit="bytes",
+            reason="" if resident else "resident memory cannot be read here",
+            basis="RSS after import and one empty operation",
+        )
+
+        self._enter("build")
+        workload = self._load_workload(cell)
+        options = Options(cell=cell, cache=cache)
+        start = self._clock.now_ns()
+        model = manager.hook.build_model(workload=workload, device=cell.device, options=options)
+        require_methods(model, Model, cell.framework, "build_model")
+        programs = manager.hook.train_step(model=model)
+        require_methods(programs, Programs, cell.framework, "train_step")
+        build_ns = self._clock.now_ns() - start
+        self._staged = [model.stage(batch) for batch in workload.batches]
+        self._meters = [*self._find_meters(model, order.passes), *self._host_meters(order.passes)]
+        description = model.describe()
+        if missing := {
+            name: version for name, version in versions.items() if name not in description.versions
+        }:
+            description = _with_versions(description, missing)
+        self._send(frames.Described(description=description))
+
+        self._enter("first_step")
+        trained = frozenset(name for layer in _walk(cell.workload.layers) for name in layer.parameters)
+        self._session = Session(
+            model,
+            programs,
+            self._staged,
+            order.schedule,
+            clock=self._clock,
+            probe=host.HostProbe() if self._is_isolated else None,
+            trained=trained or None,
+        )
+        self._send(frames.Ready(startup=self._session.first_steps(import_ns, build_ns)))
+
+    def _load_workload(self, cell: CellPlan) -> LoadedWorkload:
+        from fwprof.workloads import inputs, native
+
+        if cell.workload.native is not None:
+            return native.load_native(cell.workload)
+        return inputs.read_inputs(self._inputs, cell.workload)
+
+    def _find_meters(self, model: Model, passes: Sequence[str]) -> list[Meter]:
+        assert self._manager is not None
+        assert self._cell is not None
+        found = self._manager.hook.measure(model=model, device=self._cell.device)
+        meters = [meter for group in found for meter in group or ()]
+        for meter in meters:
+            require_methods(meter, Meter, self._cell.framework, "measure")
+        return [meter for meter in meters if set(passes) & set(meter.passes)]
+
+    def _host_meters(self, passes: Sequence[str]) -> list[Meter]:
+        from fwprof import host
+
+        return [host.MemoryMeter()] if "memory" in passes and self._is_isolated else []
+
+    def _run_block(self, order: frames.RunBlock) -> None:
+        if self._stage != "block" and self._is_isolated:
+            # What lives now lives to the end: collecting it again each round takes 100 ms.
+            gc.collect()
+            gc.freeze()
+        self._enter("block")
+        try:
+            block = self._opened.run_block(order.round, order.order, order.program, reset=order.reset)
+        except InvalidResultError as error:
+            if (measured := error.__dict__.get("block")) is not None:
+                self._send(frames.BlockDone(block=measured))
+            raise
+        self._send(frames.BlockDone(block=block))
+
+    def _take_readings(self, order: frames.TakeReadings) -> None:
+        from fwprof.execution.passes import take_readings
+
+        self._enter("energy" if order.pass_name == "energy" else "memory")
+        meters = [meter for meter in self._meters if order.pass_name in meter.passes]
+        readings = take_readings(self._opened.programs, self._staged, meters, order.seconds, order.rate_hz)
+        if order.pass_name == "memory" and self._host_import is not None:
+            readings["host_import"] = self._host_import
+        self._send(frames.Readings(pass_name=order.pass_name, readings=readings))
+
+    def _train(self, epochs: int) -> None:
+        from fwprof.execution.passes import train
+        from fwprof.workloads.inputs import read_data_set
+
+        assert self._cell is not None
+        assert self._cell.batch_size is not None
+        self._enter("train")
+        train(
+            self._opened.model,
+            self._opened.programs,
+            read_data_set(self._inputs),
+            self._cell.batch_size,
+            epochs,
+            self._cell.seed,
+            lambda points: self._send(frames.EpochDone(points=points)),
+        )
+        self._send(frames.Finished())
+
+    def _measure_limits(self, order: frames.MeasureLimits) -> None:
+        from fwprof import host
+        from fwprof.execution.limits import measure_limits
+
+        cell, cache = order.cell, Path(order.cache)
+        self._plugin = cell.framework
+        manager = open_plugins([cell.framework, cell.device_plugin])
+        self._enter("import")
+        manager.hook.prepare(plan=cell, cache=cache)
+        self._enter("build")
+        own = manager.hook.peak_kernels(device=cell.device, plan=cell, cache=cache)
+        kernels: list[PeakKernels] = [own] if own is not None else []
+        if cell.device.name == "cpu":
+            kernels.append(host.numpy_peak_kernels())
+        self._send(frames.LimitsMeasured(readings=measure_limits(kernels, order.seconds)))
+
+    def _export(self, order: frames.Export) -> None:
+        from fwprof import store
+
+        self._plugin = order.plugin
+        manager = open_plugins([order.plugin])
+        result = store.load_run(Path(order.run))
+        paths = manager.hook.export(result=result, destination=Path(order.destination))
+        if paths is None:
+            raise PluginContractError(f"{order.plugin.distribution}: export returned None")
+        self._send(frames.Exported(paths=tuple(str(path) for path in paths)))
+
+    def _failure(self, error: BaseException) -> Failure:
+        fate: Fate = "failed"
+        message, next_step = f"{type(error).__name__}: {error}", ""
+        if isinstance(error, FwprofError):
+            message = f"{error.what}: {error.cause}" if error.cause else error.what
+            next_step = error.next
+        if isinstance(error, UnsupportedError | PluginUnavailableError):
+            fate = "unsupported"
+        elif isinstance(error, InvalidResultError):
+            fate = "invalid"
+        elif isinstance(error, MemoryError) or self._ran_out_of_memory(error):
+            fate = "out_of_memory"
+        elif isinstance(error, SystemExit):
+            message = f"the code asked to exit with status {error.code}"
+        plugin = self._plugin
+        return Failure(
+            fate=fate,
+            stage=self._stage,
+            plugin=f"{plugin.distribution} {plugin.version}" if plugin else "",
+            message=message[:2000],
+            next=next_step,
+            traceback="".join(traceback.format_exception(error))[-20_000:],
+        )
+
+    def _ran_out_of_memory(self, error: BaseException) -> bool:
+        if self._manager is None:
+            return False
+        try:
+            return bool(self._manager.hook.is_out_of_memory(error=error))
+        except Exception:  # noqa: BLE001 - the plugin's own code, while a failure is reported
+            return False
+
+
+def _walk(layers: Sequence[Any]) -> list[Any]:
+    return [each for layer in layers for each in (layer, *_walk(layer.inner))]
+
+
+def _with_versions(description: Any, versions: Mapping[str, str]) -> Any:
+    import msgspec
+
+    return msgspec.structs.replace(description, versions={**versions, **description.versions})
+
+
+def main(descriptor: int) -> int:
+    """Serve the launcher at the other end of an inherited socket until it says finish or goes away."""
+    # A terminal's Ctrl-C is the launcher's business: it decides when a worker ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = socket.socket(fileno=descriptor)
+    reader = FrameReader()
+    worker = Worker(lambda report: channel.sendall(frame(report)))
+    while not worker.is_over:
+        data = channel.recv(65536)
+        if not data:
+            return 0
+        for body in reader.feed(data):
+            worker.serve(frames.order_decoder.decode(body))
+    channel.shutdown(socket.SHUT_WR)
+    return 0
+
+
+if __name__ == "__main__":
+    status = main(int(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Frameworks' exit handlers may hang or crash: everything measured was sent already.
+    os._exit(status)
