@@ -1,0 +1,144 @@
+"""Carries a workload's numbers from the launcher to a worker, as .npy files in a folder.
+
+Owns the folder's layout: `weights/<name>.npy`, `batches/<n>.inputs.npy` and `.targets.npy`,
+`data/*.npy`, `index.json`. Knows no framework. Nothing in it is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fwprof.contracts import Batch, LoadedWorkload
+from fwprof.errors import StoreError
+from fwprof.records import WorkloadPlan
+from fwprof.workloads.data import DataSet, load_data
+from fwprof.workloads.language import Shape, parameter_shapes, state_shapes
+from fwprof.workloads.weights import canonical_weights
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+BATCH_COUNT = 8
+_ARRAYS = ("train_inputs", "train_targets", "validation_inputs", "validation_targets")
+
+
+def write_inputs(plan: WorkloadPlan, batch_size: int, seed: int, folder: Path, with_data_set: bool) -> None:
+    """Write canonical weights and the first batches, and the whole data set if asked.
+
+    Args:
+        plan: a neutral workload; the user's own model brings its own numbers.
+
+    Raises:
+        ValueError: the plan is of the user's own model.
+        RequestError: the data set is smaller than a batch.
+        StoreError: a file cannot be written.
+    """
+    if plan.spec is None:
+        raise ValueError(f"{plan.name} is a native model: it has no canonical inputs")
+    data = load_data(plan.spec, seed)
+    batches = data.batches(BATCH_COUNT, batch_size)
+    try:
+        for name, value in canonical_weights(plan.layers, seed).items():
+            _save(folder / "weights" / f"{name}.npy", value)
+        for number, batch in enumerate(batches):
+            _save(folder / "batches" / f"{number}.inputs.npy", batch.inputs)
+            _save(folder / "batches" / f"{number}.targets.npy", batch.targets)
+        for name in _ARRAYS if with_data_set else ():
+            _save(folder / "data" / f"{name}.npy", getattr(data, name))
+        index = {"data_set": data.name, "is_synthetic": data.is_synthetic, "batch_size": batch_size}
+        (folder / "index.json").write_text(json.dumps(index))
+    except OSError as error:
+        raise StoreError(f"cannot write the inputs to {folder}", cause=str(error)) from error
+
+
+def read_inputs(folder: Path, plan: WorkloadPlan) -> LoadedWorkload:
+    """Read what `write_inputs` wrote, as writable arrays of the reader's own.
+
+    Raises:
+        StoreError: a file is missing, damaged, or holds another shape; names it and both shapes.
+    """
+    import numpy as np
+
+    if plan.spec is None:
+        raise ValueError(f"{plan.name} is a native model: it has no canonical inputs")
+    size = _index(folder).get("batch_size")
+    if not isinstance(size, int):
+        raise StoreError(f"{folder / 'index.json'} is damaged", cause="it names no batch size")
+    shapes = parameter_shapes(plan.layers) | state_shapes(plan.layers)
+    weights = {
+        name: np.array(_open(folder / "weights" / f"{name}.npy", shape, "float32"))
+        for name, shape in shapes.items()
+    }
+    sample = plan.spec.input
+    batches = [
+        Batch(
+            np.array(_open(folder / "batches" / f"{n}.inputs.npy", (size, *sample.shape), sample.dtype)),
+            np.array(_open(folder / "batches" / f"{n}.targets.npy", (size,), "int64")),
+        )
+        for n in range(BATCH_COUNT)
+    ]
+    return LoadedWorkload(
+        name=plan.name, spec=plan.spec, layers=plan.layers, weights=weights, batches=batches
+    )
+
+
+def read_data_set(folder: Path) -> DataSet:
+    """Open the data set that `write_inputs` wrote, memory-mapped.
+
+    Raises:
+        StoreError: it was not written, or a file is missing or damaged.
+    """
+    index = _index(folder)
+    arrays = {name: _open(folder / "data" / f"{name}.npy") for name in _ARRAYS}
+    for split in ("train", "validation"):
+        samples, labels = len(arrays[f"{split}_inputs"]), len(arrays[f"{split}_targets"])
+        if samples != labels:
+            raise StoreError(f"{folder} is damaged", cause=f"{samples} {split} samples, {labels} labels")
+    return DataSet(
+        name=str(index.get("data_set")), is_synthetic=index.get("is_synthetic") is not False, **arrays
+    )
+
+
+def _save(path: Path, value: Array) -> None:
+    import numpy as np
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.lib.format.write_array(file, value, allow_pickle=False)
+
+
+def _open(path: Path, shape: Shape | None = None, dtype: str | None = None) -> Array:
+    import numpy as np
+
+    try:
+        # Only maps .npy files, never unpickles, and compares the header with the file's size first.
+        value: Array = np.lib.format.open_memmap(path, mode="r")
+    except OSError as error:
+        raise StoreError(f"cannot read {path}", cause=error.strerror or str(error)) from error
+    except (ValueError, EOFError) as error:
+        expected = f"; {shape} of {dtype} was expected" if shape else ""
+        raise StoreError(f"{path} is damaged", cause=f"{error}{expected}") from error
+    if (shape is not None and value.shape != shape) or (dtype is not None and value.dtype != dtype):
+        raise StoreError(
+            f"{path} does not fit the workload",
+            cause=f"expected {shape} of {dtype}, found {value.shape} of {value.dtype}",
+        )
+    return value
+
+
+def _index(folder: Path) -> Mapping[str, Any]:
+    path = folder / "index.json"
+    try:
+        index = json.loads(path.read_bytes())
+    except OSError as error:
+        raise StoreError(f"cannot read {path}", cause=error.strerror or str(error)) from error
+    except ValueError as error:
+        raise StoreError(f"{path} is damaged", cause=str(error)) from error
+    if not isinstance(index, dict):
+        raise StoreError(f"{path} is damaged", cause="it holds no mapping")
+    return index

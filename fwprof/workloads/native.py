@@ -1,0 +1,166 @@
+"""Finds and calls the user's own factory, and draws the first batches from what it returned.
+
+Owns the errors that are about the reference and the return type. Exceptions raised by the user's
+code pass through unchanged: the worker reports them as the user's. Knows no framework.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain, islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from fwprof.configuration import suggest
+from fwprof.contracts import LoadedWorkload
+from fwprof.errors import RequestError
+from fwprof.records import NativeModel, WorkloadPlan
+
+FORM = "write it as file.py:function or module:function"
+
+
+def load_native(plan: WorkloadPlan) -> LoadedWorkload:
+    """Call the factory and return what `build_model` builds from.
+
+    Raises:
+        ValueError: the plan is of a neutral workload.
+        RequestError: as `call_factory` and `first_batches`.
+    """
+    if plan.native is None:
+        raise ValueError(f"{plan.name} is a neutral workload: it has no factory")
+    made = call_factory(plan.native)
+    if "batches" not in made:
+        raise RequestError(
+            f"{plan.native.factory} returned no 'batches'",
+            cause=f"its keys are {', '.join(made) or 'none'}",
+            next="add an iterable of batches, or a function that returns one",
+        )
+    return LoadedWorkload(name=plan.name, native=made, batches=first_batches(made["batches"]))
+
+
+def load_factory(native: NativeModel) -> Callable[..., Any]:
+    """Import the file or module and return its factory.
+
+    A file is imported under its stem, with its folder importable, as if it were run as a script.
+
+    Raises:
+        RequestError: no such file, module or function, or it cannot be called.
+    """
+    place, _, name = native.factory.rpartition(":")
+    if not place or not name:
+        raise RequestError(f"'{native.factory}' names no factory", next=FORM)
+    module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    if not hasattr(module, name):
+        functions = [key for key, value in vars(module).items() if inspect.isroutine(value)]
+        raise RequestError(
+            f"{place} has no '{name}'",
+            cause=f"its functions are {', '.join(functions[:10]) or 'none'}",
+            next=suggest(name, functions) or FORM,
+        )
+    factory = getattr(module, name)
+    if not callable(factory):
+        raise RequestError(
+            f"{native.factory} is no function",
+            cause=f"it is of type {type(factory).__name__}",
+            next="name a function that returns a dict",
+        )
+    return factory  # type: ignore[no-any-return]  # callable() narrows Any to nothing
+
+
+def call_factory(native: NativeModel) -> Mapping[str, Any]:
+    """Call the factory with its arguments and return the mapping it makes.
+
+    Raises:
+        RequestError: as `load_factory`; the arguments do not fit; it returned no mapping of names.
+    """
+    factory = load_factory(native)
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        signature = None  # something built in, that does not tell
+    if signature is not None:
+        try:
+            signature.bind(**native.arguments)
+        except TypeError as error:
+            given = ", ".join(f"{key}={value!r}" for key, value in native.arguments.items())
+            raise RequestError(
+                f"{native.factory} cannot be called with ({given})",
+                cause=f"{error}; its arguments are {signature}",
+                next="give every argument a default, or set it with --set model.NAME=value",
+            ) from error
+    made = factory(**native.arguments)
+    if not isinstance(made, Mapping):
+        raise _wrong_return(native, f"a {type(made).__name__}")
+    if odd := [key for key in made if not isinstance(key, str)]:
+        raise _wrong_return(native, f"a mapping with the key {odd[0]!r}")
+    return made
+
+
+def first_batches(value: Any, count: int = 8) -> list[Any]:
+    """Draw the first batches, once.
+
+    Args:
+        value: an iterable of batches, or a function. A function that returns a tuple or a mapping
+            gives one batch a call; any other gives an iterable.
+
+    Raises:
+        RequestError: neither an iterable nor a function, or it gives nothing.
+    """
+    source = value
+    if callable(value) and not isinstance(value, Iterable):
+        source = value()
+        if isinstance(source, tuple | Mapping):
+            source = chain([source], (value() for _ in range(count - 1)))
+    if isinstance(source, Mapping | str) or not isinstance(source, Iterable):
+        raise RequestError(
+            f"'batches' is a {type(source).__name__}, not an iterable of batches",
+            next="give a list or a loader of batches, or a function that returns one",
+        )
+    batches = list(islice(source, count))
+    if not batches:
+        raise RequestError("'batches' gives no batch", next="give at least one; the first 8 are used")
+    return batches
+
+
+def _import_file(path: Path) -> ModuleType:
+    path = path.absolute()
+    if not path.is_file():
+        folder = path.parent
+        names = [file.name for file in folder.glob("*.py")] if folder.is_dir() else []
+        raise RequestError(f"there is no file {path}", next=suggest(path.name, names) or FORM)
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    # Under its own name, so that what the file defines can be pickled; never in place of another module.
+    name = path.stem if path.stem not in sys.modules else f"fwprof_model_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # a .py file always has a loader
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # a module that the user's own one imports
+        raise RequestError(f"there is no module {name}", cause=str(error), next=FORM) from error
+
+
+def _wrong_return(native: NativeModel, what: str) -> RequestError:
+    return RequestError(
+        f"{native.factory} returned {what}, not a dict of named parts",
+        next="return a dict; docs/reference/native.md lists its keys for each framework",
+    )

@@ -1,0 +1,195 @@
+"""Layers fit together, or the error says which one does not and why."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+import pytest
+
+from fwprof.errors import RequestError
+from fwprof.records import ResolvedLayer, Workload
+from fwprof.workloads.language import parameter_shapes, resolve, state_shapes
+
+
+def workload(
+    *layers: dict[str, Any], shape: tuple[int, ...], classes: int = 10, dtype: str = "float32"
+) -> Workload:
+    values = {
+        "name": "w",
+        "input": {"shape": shape, "dtype": dtype},
+        "layers": layers,
+        "classes": classes,
+        "optimizer": {"kind": "sgd", "learning_rate": 0.1},
+    }
+    return msgspec.convert(values, Workload)
+
+
+def layer(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"kind": kind, **fields}
+
+
+def last(*layers: dict[str, Any], shape: tuple[int, ...], dtype: str = "float32") -> ResolvedLayer:
+    """Resolve the layers followed by a head that makes any float output fit."""
+    head = (layer("flatten"), layer("dense", units=10))
+    return resolve(workload(*layers, *head, shape=shape, dtype=dtype))[len(layers) - 1]
+
+
+@pytest.mark.parametrize(
+    ("described", "shape", "output", "parameters"),
+    [
+        (layer("dense", units=3), (5,), (3,), {"0.kernel": (5, 3), "0.bias": (3,)}),
+        (layer("dense", units=3, use_bias=False), (5,), (3,), {"0.kernel": (5, 3)}),
+        (layer("dense", units=3), (4, 4, 2), (4, 4, 3), {"0.kernel": (2, 3), "0.bias": (3,)}),
+        (
+            layer("conv2d", filters=7, size=5),
+            (28, 20, 3),
+            (24, 16, 7),
+            {"0.kernel": (5, 5, 3, 7), "0.bias": (7,)},
+        ),
+        (
+            layer("conv2d", filters=7, size=3, stride=2, padding="same", use_bias=False),
+            (7, 8, 1),
+            (4, 4, 7),
+            {"0.kernel": (3, 3, 1, 7)},
+        ),
+        (
+            layer("conv2d", filters=1, size=3, stride=2),
+            (8, 9, 1),
+            (3, 4, 1),
+            {"0.kernel": (3, 3, 1, 1), "0.bias": (1,)},
+        ),
+        (layer("max_pool2d", size=2), (7, 8, 3), (3, 4, 3), {}),
+        (layer("average_pool2d", size=3), (7, 9, 3), (2, 3, 3), {}),
+        (layer("flatten"), (2, 3, 4), (24,), {}),
+        (layer("activation", function="gelu"), (2, 3), (2, 3), {}),
+        (layer("dropout", rate=0.5), (2, 3), (2, 3), {}),
+        (layer("batch_norm"), (4, 4, 3), (4, 4, 3), {"0.gamma": (3,), "0.beta": (3,)}),
+        (layer("layer_norm"), (4, 3), (4, 3), {"0.gamma": (3,), "0.beta": (3,)}),
+        (layer("position_embedding"), (4, 3), (4, 3), {"0.table": (4, 3)}),
+        (
+            layer("attention", heads=2),
+            (5, 6),
+            (5, 6),
+            {f"0.{part}_kernel": (6, 6) for part in ("query", "key", "value", "output")}
+            | {f"0.{part}_bias": (6,) for part in ("query", "key", "value", "output")},
+        ),
+        (layer("average_over_sequence"), (5, 6), (6,), {}),
+    ],
+)
+def test_each_layer_has_its_shapes_and_parameters(
+    described: dict[str, Any],
+    shape: tuple[int, ...],
+    output: tuple[int, ...],
+    parameters: dict[str, tuple[int, ...]],
+) -> None:
+    resolved = last(described, shape=shape)
+    assert (resolved.path, resolved.input_shape, resolved.output_shape) == ("0", shape, output)
+    assert resolved.parameters == parameters
+
+
+def test_an_embedding_turns_ids_into_vectors() -> None:
+    resolved = last(layer("embedding", vocabulary=9, units=4), shape=(6,), dtype="int64")
+    assert resolved.output_shape == (6, 4)
+    assert resolved.parameters == {"0.table": (9, 4)}
+
+
+def test_batch_norm_has_statistics_that_are_not_trained() -> None:
+    layers = resolve(workload(layer("batch_norm"), layer("dense", units=10), shape=(3,)))
+    assert state_shapes(layers) == {"0.moving_mean": (3,), "0.moving_variance": (3,)}
+
+
+def test_repeat_is_expanded_and_each_copy_has_weights_of_its_own() -> None:
+    inner = layer("repeat", times=2, layers=[layer("dense", units=4), layer("activation", function="relu")])
+    layers = resolve(workload(inner, layer("dense", units=10), shape=(4,)))
+    assert [item.path for item in layers] == ["0", "1", "2", "3", "4"]
+    assert list(parameter_shapes(layers)) == [
+        "0.kernel",
+        "0.bias",
+        "2.kernel",
+        "2.bias",
+        "4.kernel",
+        "4.bias",
+    ]
+
+
+def test_layers_in_a_residual_are_named_below_it() -> None:
+    inner = layer("repeat", times=2, layers=[layer("dense", units=4)])
+    outer = layer("residual", layers=[layer("residual", layers=[inner])])
+    layers = resolve(workload(outer, layer("dense", units=10), shape=(4,)))
+    assert [name for name in parameter_shapes(layers) if "kernel" in name] == [
+        "0.0.0.kernel",
+        "0.0.1.kernel",
+        "1.kernel",
+    ]
+    assert layers[0].parameters == {}
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "dtype", "expected"),
+    [
+        ([layer("dense", units=3)], (5,), "float32", r"the last layer gives floats \(3,\), not \(10,\)"),
+        ([layer("dense", units=10)], (5, 5), "float32", r"gives floats \(5, 10\), not \(10,\)"),
+        ([layer("flatten")], (10,), "int64", r"gives ids \(10,\), not"),
+        (
+            [layer("conv2d", filters=1, size=1)],
+            (10,),
+            "float32",
+            r"w: layers\[0\] \(conv2d\) needs an image .*given floats \(10,\)",
+        ),
+        ([layer("conv2d", filters=1, size=6)], (5, 9, 1), "float32", r"kernel of 6 × 6 that does not fit"),
+        ([layer("max_pool2d", size=2)], (4, 4), "float32", r"\(max_pool2d\) needs an image"),
+        ([layer("average_pool2d", size=5)], (4, 9, 1), "float32", r"window of 5 × 5 that does not fit"),
+        (
+            [layer("embedding", vocabulary=3, units=2)],
+            (4,),
+            "float32",
+            r"needs integer ids .*given floats \(4,\)",
+        ),
+        (
+            [layer("dense", units=10)],
+            (4,),
+            "int64",
+            r"\(dense\) needs floats; .*given ids \(4,\)",
+        ),
+        ([layer("attention", heads=3)], (4, 8), "float32", r"3 heads, which do not divide the 8 channels"),
+        ([layer("attention", heads=2)], (8,), "float32", r"\(attention\) needs a sequence"),
+        ([layer("position_embedding")], (8,), "float32", r"\(position_embedding\) needs a sequence"),
+        ([layer("average_over_sequence")], (2, 2, 8), "float32", r"needs a sequence"),
+        (
+            [layer("residual", layers=[layer("dense", units=3)])],
+            (4,),
+            "float32",
+            r"layers\[0\] \(residual\) must keep the shape .*turn floats \(4,\) into floats \(3,\)",
+        ),
+        ([layer("residual", layers=[])], (4,), "float32", r"must keep the shape .*it has no layers"),
+        ([layer("residual", layers=[layer("flatten")])], (4,), "int64", r"must keep the shape of its float"),
+        ([layer("repeat", times=2, layers=[])], (4,), "float32", r"\(repeat\) must repeat something"),
+        (
+            [layer("repeat", times=9, layers=[layer("residual", layers=[layer("max_pool2d", size=1)])])],
+            (4,),
+            "float32",
+            r"layers\[0\]\.layers\[0\]\.layers\[0\] \(max_pool2d\)",
+        ),
+        (
+            [
+                layer(
+                    "repeat",
+                    times=1000,
+                    layers=[layer("repeat", times=1000, layers=[layer("dropout", rate=0)])],
+                )
+            ],
+            (4,),
+            "float32",
+            r"more than 10000 layers",
+        ),
+        ([layer("dense", units=10**30)], (4,), "float32", r"more than 1e\+12 parameters"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_place_and_shape(
+    layers: list[dict[str, Any]], shape: tuple[int, ...], dtype: str, expected: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        resolve(workload(*layers, shape=shape, dtype=dtype))
+    assert re.search(expected, " ".join(caught.value.lines()))
