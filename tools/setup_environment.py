@@ -146,13 +146,14 @@ def uv_settings() -> dict[str, str]:
         [str(PYTHON), "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout
     configured: dict[str, str] = {}
-    for line in said.splitlines():  # the environment comes last, and wins as it does for pip
+    for line in sorted(said.splitlines(), key=lambda line: line.startswith(":env:")):  # which wins
         key, _, value = line.partition("=")
         configured[key.rpartition(".")[2]] = ast.literal_eval(value)
     words = {
         "UV_FIND_LINKS": ",".join(configured.get("find-links", "").split()),
         "UV_DEFAULT_INDEX": configured.get("index-url", ""),
         "UV_INDEX": configured.get("extra-index-url", ""),
+        "UV_CONSTRAINT": configured.get("constraint", ""),
         "SSL_CERT_FILE": configured.get("cert", ""),
     }
     return {name: value for name, value in words.items() if value}
