@@ -1,0 +1,82 @@
+"""How a check speaks: what it expects, and what came out of it.
+
+Knows nothing of plugins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+SubjectT = TypeVar("SubjectT")
+
+
+class ConformanceError(AssertionError):
+    """The plugin does not do what the contract says."""
+
+
+class NotApplicable(Exception):  # noqa: N818  # no error: the check does not concern this plugin
+    """The check says nothing about this plugin; the message says why."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one check found.
+
+    Args:
+        check: its name, without `check_`.
+        verdict: `error` where the plugin raised something the check did not expect.
+        message: why it did not pass.
+    """
+
+    check: str
+    verdict: Literal["passed", "failed", "error", "not applicable"]
+    message: str = ""
+
+
+def run_checks(checks: Iterable[Callable[[SubjectT], None]], subject: SubjectT) -> Sequence[Outcome]:
+    """Run every check on one subject, whatever the ones before found."""
+    return [_run(check, subject) for check in checks]
+
+
+def _run(check: Callable[[SubjectT], None], subject: SubjectT) -> Outcome:
+    name = check.__name__.removeprefix("check_")
+    try:
+        check(subject)
+    except ConformanceError as error:
+        return Outcome(name, "failed", str(error))
+    except NotApplicable as reason:
+        return Outcome(name, "not applicable", str(reason))
+    except Exception as error:  # noqa: BLE001  # a door: the plugin's author's code runs inside
+        return Outcome(name, "error", f"{type(error).__name__}: {error}")
+    return Outcome(name, "passed")
+
+
+def expect(condition: bool, message: str) -> None:
+    """Raise ConformanceError with `message` unless the condition holds."""
+    if not condition:
+        raise ConformanceError(message)
+
+
+def expect_close(found: ArrayLike, wanted: ArrayLike, tolerance: float, what: str) -> None:
+    """Expect two arrays to agree to `tolerance` of the wanted one's largest magnitude."""
+    left, right = np.asarray(found, dtype=np.float64), np.asarray(wanted, dtype=np.float64)
+    expect(left.shape == right.shape, f"{what} has shape {left.shape}, not {right.shape}")
+    scale = max(float(np.abs(right).max(initial=0.0)), 1e-3)
+    error = float(np.abs(left - right).max(initial=0.0)) / scale
+    expect(error <= tolerance, f"{what} is off by {error:.2g} of its largest value")
+
+
+def expect_same(found: Mapping[str, Any], wanted: Mapping[str, Any], tolerance: float, what: str) -> None:
+    """Expect two mappings of arrays to have the same names and to agree name by name."""
+    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    expect(not missing, f"{what} lacks {', '.join(missing)}")
+    expect(not extra, f"{what} has {', '.join(extra)}, which the workload has not")
+    for name in wanted:
+        expect_close(found[name], wanted[name], tolerance, f"{what}: {name}")

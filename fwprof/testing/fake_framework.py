@@ -1,0 +1,360 @@
+"""An honest small framework: NumPy, in canonical layout, with phases of known length.
+
+Owns the hooks, options and settings of the framework that tests use as `fake`. The mathematics
+is `numpy_network`, time is `clock`, misbehaviour on request is `faults`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from fwprof.errors import UnsupportedError
+from fwprof.plugin import (
+    Batch,
+    CellPlan,
+    Description,
+    Device,
+    Gradients,
+    LoadedWorkload,
+    Meter,
+    Model,
+    Options,
+    PeakKernels,
+    Programs,
+    Versions,
+    hookimpl,
+)
+from fwprof.records import Record, Scalar, StageName
+from fwprof.testing import faults
+from fwprof.testing.clock import FakeClock, Phases
+from fwprof.testing.fake_meter import CountingMeter
+from fwprof.testing.native_network import make_native_workload
+from fwprof.testing.numpy_network import Network, Update
+
+if TYPE_CHECKING:
+    from fwprof.testing.numpy_network import Array
+
+NAME = "fake"
+VARIANTS = ("eager", "graph")
+"""`graph` counts one compilation for each program and batch shape, and may take time for it."""
+
+
+class FakeOptions(Record, frozen=True, kw_only=True):
+    """What `--plugin fake,key=value` understands. Lengths are microseconds, 0 as it comes."""
+
+    forward_us: float = 0
+    backward_us: float = 0
+    update_us: float = 0
+    data_us: float = 0
+    compile_us: float = 0
+    slow: float = 1.0
+    """Factor on every phase."""
+    jitter: float = 0.0
+    """Standard deviation of the logarithm of each phase's length."""
+    jitter_seed: int | None = None
+    fault: faults.FaultName | None = None
+    stage: StageName | None = None
+    """Where the fault strikes; None: for lasting faults everywhere, else in `block`."""
+    after: int = 0
+    """Orders of that stage that pass before the fault strikes."""
+    size: int = 0
+    """Bytes, for the faults that print or leak; 0: their default."""
+    pid_file: str = ""
+    """Where the fault `orphan` writes the process id of the child it leaves."""
+
+
+class Runtime:
+    """The global state of the fake framework, as every framework has some."""
+
+    def __init__(self) -> None:
+        self._threads = 1
+
+    def set_threads(self, count: int) -> None:
+        """Use `count` threads from now on."""
+        self._threads = count
+
+    def get_threads(self) -> int:
+        """Return how many threads are in use."""
+        return self._threads
+
+
+runtime = Runtime()
+
+
+@dataclass
+class Outcome:
+    """What a program returned."""
+
+    loss: float
+    gradients: dict[str, Array] | None = None
+
+
+class FakeModel:
+    """The model, loss and optimizer of one cell."""
+
+    def __init__(self, workload: LoadedWorkload, device: Device, options: Options, phases: Phases) -> None:
+        if workload.native is not None:
+            workload = make_native_workload(workload)
+        if workload.spec is None:
+            raise UnsupportedError(f"workload {workload.name} has neither a spec nor a native model")
+        self.cell = options.cell
+        self.phases = phases
+        self.workload = workload
+        self.spec = workload.spec
+        self.native_device = device.native.get(NAME, "host")
+        self.initial = {name: np.array(value, dtype=np.float32) for name, value in workload.weights.items()}
+        self.network = Network(
+            workload.layers, {name: value.copy() for name, value in self.initial.items()}, options.cell.seed
+        )
+        self.update = Update(self.spec.optimizer)
+        self.compiled: set[tuple[str, tuple[int, ...]]] = set()
+
+    @property
+    def variant(self) -> str:
+        """The variant in force."""
+        return self.cell.choice.variant or VARIANTS[0]
+
+    def stage(self, batch: Any) -> Batch:
+        """Copy one batch, so that the host's may change."""
+        inputs, targets = (batch.inputs, batch.targets) if isinstance(batch, Batch) else batch
+        return Batch(np.array(inputs, dtype=np.float32), np.array(targets, dtype=np.int64))
+
+    def parameters(self) -> Mapping[str, Array]:
+        """Return copies of parameters and statistics."""
+        return {name: value.copy() for name, value in self.network.values.items()}
+
+    def load_parameters(self, values: Mapping[str, Array]) -> None:
+        """Set parameters and statistics in place; all of them or, on an error, none."""
+        for name, value in values.items():
+            if name not in self.network.values:
+                raise ValueError(f"there is no parameter {name!r}")
+            if np.shape(value) != self.network.values[name].shape:
+                shape = self.network.values[name].shape
+                raise ValueError(f"parameter {name!r} has shape {shape}, not {np.shape(value)}")
+        for name, value in values.items():
+            self.network.values[name][...] = value
+
+    def reset(self) -> None:
+        """Restore weights, statistics, optimizer state and random state."""
+        self.load_parameters(self.initial)
+        self.update.clear()
+        self.network.random = np.random.default_rng(self.cell.seed)
+
+    def predict(self, staged: Batch) -> Array:
+        """Return the logits in inference mode."""
+        return self.network.outputs(staged.inputs, is_training=False)[0]
+
+    def settings(self) -> Mapping[str, Scalar]:
+        """Return the threads of the runtime and how NumPy handles a division by zero."""
+        return {"threads": runtime.get_threads(), "divide": np.geterr()["divide"]}
+
+    def describe(self) -> Description:
+        """Return mode, place, settings, versions and counts."""
+        return Description(
+            mode=self.variant,
+            native_device=self.native_device,
+            settings=dict(self.settings()),
+            versions={"numpy": np.__version__},
+            parameter_count=sum(self.network.values[name].size for name in self.network.trainable),
+            batch_size=len(self.stage(self.workload.batches[0]).inputs),
+        )
+
+    def compilations(self) -> int:
+        """Return how many programs and shapes the variant `graph` has met."""
+        return len(self.compiled)
+
+    def compile_for(self, program: str, staged: Batch) -> None:
+        """Compile, in the variant `graph`, a program for a shape it has not met."""
+        key = (program, staged.inputs.shape)
+        if self.variant == "graph" and key not in self.compiled:
+            with self.phases.lasting("compile"):
+                self.compiled.add(key)
+
+    def save(self, path: Path) -> None:
+        """Write one .npz file."""
+        arrays = {f"value/{name}": value for name, value in self.network.values.items()}
+        arrays |= {f"first/{name}": value for name, value in self.update.first.items()}
+        arrays |= {f"second/{name}": value for name, value in self.update.second.items()}
+        with path.open("wb") as file:
+            np.savez(file, step_count=self.update.step_count, **arrays)  # type: ignore[arg-type]  # its stub lacks **arrays beside a count
+
+    def restore(self, path: Path) -> None:
+        """Read what `save` wrote."""
+        self.update.clear()
+        with np.load(path) as arrays:
+            self.update.step_count = int(arrays["step_count"])
+            for key in arrays.files:
+                kind, _, name = key.partition("/")
+                if kind == "value":
+                    self.network.values[name][...] = arrays[key]
+                elif name:
+                    getattr(self.update, kind)[name] = arrays[key]
+
+
+class FakePrograms:
+    """The timed programs of one model."""
+
+    def __init__(self, model: FakeModel) -> None:
+        self.model = model
+        self._pipeline = cycle(model.workload.batches)
+
+    def forward(self, staged: Batch) -> Outcome:
+        """F: the loss in training mode."""
+        self.model.compile_for("forward", staged)
+        with self.model.phases.lasting("forward"):
+            return Outcome(self.model.network.loss(staged.inputs, staged.targets))
+
+    def forward_backward(self, staged: Batch) -> Outcome:
+        """G: the loss and every gradient."""
+        self.model.compile_for("forward_backward", staged)
+        return self._differentiate(staged)
+
+    def run(self, staged: Batch) -> Outcome:
+        """S: G and the update."""
+        self.model.compile_for("run", staged)
+        outcome = self._differentiate(staged)
+        with self.model.phases.lasting("update"):
+            self.model.update.apply(self.model.network.values, outcome.gradients or {})
+        return Outcome(outcome.loss)
+
+    def wait(self, result: Outcome) -> None:
+        """Return at once: NumPy has finished when it returns."""
+
+    def read(self, result: Outcome) -> tuple[float, Gradients | None]:
+        """Return the loss, and after G the gradients."""
+        return result.loss, result.gradients
+
+    def next_batch(self) -> Batch:
+        """D: stage the next batch."""
+        with self.model.phases.lasting("data"):
+            return self.model.stage(next(self._pipeline))
+
+    def _differentiate(self, staged: Batch) -> Outcome:
+        network, phases = self.model.network, self.model.phases
+        with phases.lasting("forward"):
+            loss, pull = network.loss_and_pull(staged.inputs, staged.targets)
+        with phases.lasting("backward"):
+            return Outcome(loss, pull())
+
+
+class FakeKernels:
+    """NumPy's matrix product and copy."""
+
+    library = "numpy"
+
+    def gemm(self, size: int) -> None:
+        """Multiply two matrices of ones."""
+        matrix = np.ones((size, size), dtype=np.float32)
+        matrix @ matrix
+
+    def copy(self, size_bytes: int) -> None:
+        """Copy a buffer."""
+        np.ones(size_bytes, dtype=np.uint8).copy()
+
+
+class FakeFramework:
+    """The plugin: `fwprof.testing.fake_framework:plugin` is the installed one.
+
+    Args:
+        clock: the fake clock that its programs move; None: real time.
+    """
+
+    model_class: type[FakeModel] = FakeModel
+    programs_class: type[FakePrograms] = FakePrograms
+
+    def __init__(self, clock: FakeClock | None = None) -> None:
+        self.clock = clock
+
+    @hookimpl
+    def prepare(self, plan: CellPlan) -> Versions:
+        """Set the threads of the runtime."""
+        faults.strike("import", read_options(plan))
+        runtime.set_threads(plan.threads)
+        return {"numpy": np.__version__}
+
+    @hookimpl
+    def build_model(self, workload: LoadedWorkload, device: Device, options: Options) -> Model:
+        """Build the network of `workload`."""
+        asked = read_options(options.cell)
+        faults.strike("build", asked)
+        _refuse_unsupported(options.cell)
+        phases = self._make_phases(asked)
+        model = self.model_class(workload, device, options, phases)
+        if asked.fault is not None:
+            return faults.FaultyModel(model, asked, {"threads": options.cell.threads}, phases)
+        return model
+
+    @hookimpl
+    def train_step(self, model: FakeModel | faults.FaultyModel) -> Programs:
+        """Return the programs, with the fault that was asked for."""
+        if isinstance(model, FakeModel):
+            return self.programs_class(model)
+        programs = self.programs_class(model.inner)
+        return faults.FaultyPrograms(programs, model, read_options(programs.model.cell))
+
+    @hookimpl
+    def measure(self, model: FakeModel | None) -> Sequence[Meter]:
+        """Return a meter that reads how many values the model holds."""
+        values = model.network.values.values() if model is not None else ()
+        return [CountingMeter("fake.values_bytes", "bytes", sum(value.nbytes for value in values))]
+
+    @hookimpl
+    def peak_kernels(self) -> PeakKernels:
+        """Return NumPy's kernels."""
+        return FakeKernels()
+
+    @hookimpl
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Recognise NumPy's allocation error, a MemoryError."""
+        return isinstance(error, MemoryError)
+
+    def _make_phases(self, asked: FakeOptions) -> Phases:
+        return Phases(
+            {
+                "forward": round(asked.forward_us * 1000),
+                "backward": round(asked.backward_us * 1000),
+                "update": round(asked.update_us * 1000),
+                "data": round(asked.data_us * 1000),
+                "compile": round(asked.compile_us * 1000),
+            },
+            slow=asked.slow,
+            jitter=asked.jitter,
+            jitter_seed=asked.jitter_seed,
+            clock=self.clock,
+        )
+
+
+def read_options(plan: CellPlan) -> FakeOptions:
+    """Return the options of a cell, checked.
+
+    Raises:
+        UnsupportedError: one is unknown, or of a wrong type; names it.
+    """
+    try:
+        return msgspec.convert(plan.choice.options, FakeOptions, strict=False)
+    except msgspec.ValidationError as error:
+        known = ", ".join(FakeOptions.__struct_fields__)
+        raise UnsupportedError(
+            f"the fake framework cannot take its options: {error}", next=f"it knows {known}"[:90]
+        ) from error
+
+
+def _refuse_unsupported(plan: CellPlan) -> None:
+    variant = plan.choice.variant
+    if variant is not None and variant not in VARIANTS:
+        raise UnsupportedError(
+            f"the fake framework has no variant {variant!r}", next=f"it has {' and '.join(VARIANTS)}"
+        )
+    if plan.precision != "float32":
+        raise UnsupportedError(f"the fake framework cannot compute in {plan.precision}")
+
+
+faults.strike_at_start()
+plugin = FakeFramework()

@@ -1,0 +1,63 @@
+"""The user's own model, for the fake framework: the kernels of dense layers with relu between.
+
+    def make():
+        return {"model": [kernel_1, kernel_2], "batches": [(inputs, targets), ...]}
+
+Owns what such a factory may return. Knows nothing of how it is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fwprof.errors import UnsupportedError
+from fwprof.plugin import LoadedWorkload, ResolvedLayer, Workload, layers
+
+NATIVE_LEARNING_RATE = 0.01
+
+
+def make_native_workload(loaded: LoadedWorkload) -> LoadedWorkload:
+    """Return a loaded user's model as a neutral workload of dense layers.
+
+    Raises:
+        UnsupportedError: `model` is not a sequence of matrices; says what it is.
+    """
+    native = loaded.native or {}
+    kernels = native.get("model")
+    if not isinstance(kernels, Sequence) or not kernels or not all(map(_is_matrix, kernels)):
+        raise UnsupportedError(
+            f"the fake framework cannot train a model of type {type(kernels).__name__}",
+            next="'model' is a sequence of matrices, the kernels of dense layers",
+        )
+    resolved = tuple(
+        _resolve(index, kernel, index + 1 == len(kernels)) for index, kernel in enumerate(kernels)
+    )
+    features, classes = kernels[0].shape[0], kernels[-1].shape[1]
+    spec = Workload(
+        name="native",
+        input=layers.InputSpec(shape=(features,)),
+        layers=tuple(each.layer for each in resolved),
+        classes=classes,
+        optimizer=layers.Sgd(learning_rate=native.get("learning_rate", NATIVE_LEARNING_RATE)),
+    )
+    weights = {f"{index}.kernel": kernel for index, kernel in enumerate(kernels)}
+    return replace(loaded, spec=spec, layers=resolved, weights=weights)
+
+
+def _is_matrix(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 2
+
+
+def _resolve(index: int, kernel: Any, is_last: bool) -> ResolvedLayer:
+    features, units = kernel.shape
+    return ResolvedLayer(
+        path=str(index),
+        layer=layers.Dense(units=units, activation=None if is_last else "relu", use_bias=False),
+        input_shape=(features,),
+        output_shape=(units,),
+        parameters={f"{index}.kernel": (features, units)},
+    )

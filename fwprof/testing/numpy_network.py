@@ -1,0 +1,248 @@
+"""A small network in NumPy: loss, true gradients and optimizers, in any float type.
+
+Owns the mathematics of the fake framework, and in float64 the reference of the conformance
+suite. Knows nothing of hooks, devices or clocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fwprof.errors import UnsupportedError
+from fwprof.records.workload import (
+    Activation,
+    ActivationName,
+    Adam,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Flatten,
+    Optimizer,
+    ResolvedLayer,
+    Sgd,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+    Pull = Callable[[Array, dict[str, Array]], Array]
+    """Gradient of a layer's outputs → gradient of its inputs; adds its parameters' gradients."""
+    Output = tuple[Array, Pull]
+
+
+class Network:
+    """The layers of a workload over a dictionary of canonical arrays.
+
+    Args:
+        layers: resolved layers; of the kinds dense, flatten, activation, dropout, batch_norm.
+        values: canonical name → array, trained and updated in place; its dtype is computed in.
+        seed: of dropout's random stream.
+
+    Raises:
+        UnsupportedError: a layer, or its activation, is of another kind.
+    """
+
+    def __init__(self, layers: Sequence[ResolvedLayer], values: dict[str, Array], seed: int) -> None:
+        for resolved in layers:
+            _refuse_unsupported(resolved)
+        self.layers = tuple(layers)
+        self.values = values
+        self.random = np.random.default_rng(seed)
+        self.trainable = tuple(name for resolved in layers for name in resolved.parameters)
+
+    def outputs(self, inputs: Array, *, is_training: bool) -> Output:
+        """Return the outputs `(batch, …)` and how their gradient is pulled back to the inputs."""
+        pulls: list[Pull] = []
+        for resolved in self.layers:
+            inputs, pull = self._apply(resolved, inputs, is_training)
+            pulls.append(pull)
+
+        def pull_all(upstream: Array, gradients: dict[str, Array]) -> Array:
+            for pull in reversed(pulls):
+                upstream = pull(upstream, gradients)
+            return upstream
+
+        return inputs, pull_all
+
+    def loss(self, inputs: Array, targets: Array) -> float:
+        """Return the mean cross-entropy in training mode."""
+        logits, _ = self.outputs(inputs, is_training=True)
+        return cross_entropy(logits, targets)[0]
+
+    def loss_and_pull(self, inputs: Array, targets: Array) -> tuple[float, Callable[[], dict[str, Array]]]:
+        """Return the mean cross-entropy in training mode, and what computes every gradient of it."""
+        logits, pull = self.outputs(inputs, is_training=True)
+        loss, upstream = cross_entropy(logits, targets)
+
+        def gradients() -> dict[str, Array]:
+            found: dict[str, Array] = {}
+            pull(upstream, found)
+            return found
+
+        return loss, gradients
+
+    def _apply(self, resolved: ResolvedLayer, inputs: Array, is_training: bool) -> Output:
+        layer = resolved.layer
+        if isinstance(layer, Dense):
+            return self._dense(resolved.path, layer, inputs)
+        if isinstance(layer, Activation):
+            return _activate(layer.function, inputs)
+        if isinstance(layer, Dropout):
+            return self._dropout(layer.rate if is_training else 0.0, inputs)
+        if isinstance(layer, BatchNorm):
+            return self._batch_norm(resolved.path, layer, inputs, is_training)
+        return inputs.reshape(len(inputs), -1), lambda upstream, _: upstream.reshape(inputs.shape)
+
+    def _dense(self, path: str, layer: Dense, inputs: Array) -> Output:
+        kernel = self.values[f"{path}.kernel"]
+        outputs = inputs @ kernel
+        if layer.use_bias:
+            outputs = outputs + self.values[f"{path}.bias"]
+        activated, pull_activation = _activate(layer.activation, outputs)
+
+        def pull(upstream: Array, gradients: dict[str, Array]) -> Array:
+            upstream = pull_activation(upstream, gradients)
+            gradients[f"{path}.kernel"] = inputs.reshape(-1, len(kernel)).T @ upstream.reshape(
+                -1, layer.units
+            )
+            if layer.use_bias:
+                gradients[f"{path}.bias"] = upstream.reshape(-1, layer.units).sum(axis=0)
+            pulled: Array = upstream @ kernel.T
+            return pulled
+
+        return activated, pull
+
+    def _dropout(self, rate: float, inputs: Array) -> Output:
+        if rate == 0.0:
+            return inputs, lambda upstream, _: upstream
+        kept = (self.random.random(inputs.shape) >= rate).astype(inputs.dtype) / inputs.dtype.type(1 - rate)
+        return inputs * kept, lambda upstream, _: upstream * kept
+
+    def _batch_norm(self, path: str, layer: BatchNorm, inputs: Array, is_training: bool) -> Output:
+        gamma, beta = self.values[f"{path}.gamma"], self.values[f"{path}.beta"]
+        moving_mean, moving_variance = (
+            self.values[f"{path}.moving_mean"],
+            self.values[f"{path}.moving_variance"],
+        )
+        axes = tuple(range(inputs.ndim - 1))
+        mean, variance = moving_mean, moving_variance
+        if is_training:
+            mean, variance = inputs.mean(axis=axes), inputs.var(axis=axes)
+            moving_mean += (1 - layer.momentum) * (mean - moving_mean)
+            moving_variance += (1 - layer.momentum) * (variance - moving_variance)
+        scale = 1 / np.sqrt(variance + inputs.dtype.type(layer.epsilon))
+        normal = (inputs - mean) * scale
+
+        def pull(upstream: Array, gradients: dict[str, Array]) -> Array:
+            gradients[f"{path}.gamma"] = (upstream * normal).sum(axis=axes)
+            gradients[f"{path}.beta"] = upstream.sum(axis=axes)
+            inner = upstream * gamma
+            # Ioffe & Szegedy 2015, section 3: the batch's own mean and variance depend on the inputs.
+            pulled: Array = scale * (
+                inner - inner.mean(axis=axes) - normal * (inner * normal).mean(axis=axes)
+            )
+            return pulled
+
+        return normal * gamma + beta, pull
+
+
+def cross_entropy(logits: Array, targets: Array) -> tuple[float, Array]:
+    """Return the mean softmax cross-entropy and its gradient `(batch, classes)`."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_shares = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    rows = np.arange(len(targets))
+    gradient = np.exp(log_shares)
+    gradient[rows, targets] -= 1
+    return float(-log_shares[rows, targets].mean()), gradient / len(targets)
+
+
+class Update:
+    """The optimizer of a workload, with its state.
+
+    Source: SGD and Adam as `fwprof.records.workload` writes them; AdamW, Loshchilov & Hutter
+    2019, algorithm 2.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: as before the first step."""
+        self.step_count = 0
+        self.first: dict[str, Array] = {}
+        self.second: dict[str, Array] = {}
+
+    def apply(self, values: Mapping[str, Array], gradients: Mapping[str, Array]) -> None:
+        """Take one step: change `values` in place."""
+        self.step_count += 1
+        for name, gradient in gradients.items():
+            if isinstance(self.optimizer, Sgd):
+                self._descend(self.optimizer, name, values[name], gradient)
+            else:
+                self._adapt(self.optimizer, name, values[name], gradient)
+
+    def _descend(self, sgd: Sgd, name: str, value: Array, gradient: Array) -> None:
+        if sgd.momentum:
+            velocity = self.first.setdefault(name, np.zeros_like(value))
+            velocity *= sgd.momentum
+            velocity += gradient
+            gradient = velocity
+        value -= value.dtype.type(sgd.learning_rate) * gradient
+
+    def _adapt(self, adam: Adam, name: str, value: Array, gradient: Array) -> None:
+        mean = self.first.setdefault(name, np.zeros_like(value))
+        square = self.second.setdefault(name, np.zeros_like(value))
+        mean += (1 - adam.beta_1) * (gradient - mean)
+        square += (1 - adam.beta_2) * (gradient * gradient - square)
+        corrected = mean / (1 - adam.beta_1**self.step_count)
+        spread = np.sqrt(square / (1 - adam.beta_2**self.step_count)) + adam.epsilon
+        value *= 1 - adam.learning_rate * adam.weight_decay
+        value -= (adam.learning_rate * corrected / spread).astype(value.dtype)
+
+
+def _refuse_unsupported(resolved: ResolvedLayer) -> None:
+    layer = resolved.layer
+    if not isinstance(layer, Dense | Flatten | Activation | Dropout | BatchNorm):
+        kind = layer.__struct_config__.tag
+        raise UnsupportedError(
+            f"layer {resolved.path} is of kind {kind}", cause="the fake framework has no such layer"
+        )
+    function = layer.function if isinstance(layer, Activation) else getattr(layer, "activation", None)
+    if function not in (None, *_ACTIVATIONS):
+        raise UnsupportedError(
+            f"layer {resolved.path} has the activation {function}",
+            cause=f"the fake framework knows {', '.join(_ACTIVATIONS)}",
+        )
+
+
+def _activate(name: ActivationName | None, inputs: Array) -> Output:
+    if name is None:
+        return inputs, lambda upstream, _: upstream
+    outputs, slope = _ACTIVATIONS[name](inputs)
+    return outputs, lambda upstream, _: upstream * slope
+
+
+def _relu(inputs: Array) -> tuple[Array, Array]:
+    return np.maximum(inputs, 0), (inputs > 0).astype(inputs.dtype)
+
+
+def _tanh(inputs: Array) -> tuple[Array, Array]:
+    outputs = np.tanh(inputs)
+    return outputs, 1 - outputs * outputs
+
+
+def _sigmoid(inputs: Array) -> tuple[Array, Array]:
+    outputs = 1 / (1 + np.exp(-inputs))
+    return outputs, outputs * (1 - outputs)
+
+
+_ACTIVATIONS: dict[str, Callable[[Array], tuple[Array, Array]]] = {
+    "relu": _relu,
+    "tanh": _tanh,
+    "sigmoid": _sigmoid,
+}
