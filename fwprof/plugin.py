@@ -19,7 +19,7 @@ from fwprof.contracts import (
     Versions,
 )
 from fwprof.environment import machine_facts
-from fwprof.errors import PluginUnavailableError, UnsupportedError
+from fwprof.errors import PluginUnavailableError, RequestError, UnsupportedError
 from fwprof.hookspecs import API_VERSION, hookimpl
 from fwprof.records import (
     CellPlan,
@@ -50,6 +50,7 @@ __all__ = [
     "PluginUnavailableError",
     "Programs",
     "Reading",
+    "RequestError",
     "ResolvedLayer",
     "Result",
     "RunResult",

@@ -1,0 +1,1 @@
+"""The PyTorch plugin of fwprof; the engine loads `fwprof_torch.plugin`."""

@@ -1,0 +1,169 @@
+"""How a cell executes: variant and options of `--plugin torch[:VARIANT][,key=value]`.
+
+Owns their names, their meaning, and the environment each needs before torch is imported.
+Must not import torch.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sysconfig
+import tempfile
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fwprof.plugin import PluginUnavailableError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from fwprof.plugin import CellPlan, Scalar
+
+OPTIONS: dict[str, tuple[str, ...]] = {"eager": (), "compile": ("cache", "compile_optimizer")}
+"""Variant → the options it takes."""
+
+DEFAULT = "eager"
+PRECISIONS = ("float32", "tf32")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A variant with its options, checked.
+
+    Args:
+        name: `eager` or `compile`.
+        cache: folder of compiled code the user named; None for a fresh one.
+        compile_optimizer: whether the optimizer's step is compiled too.
+    """
+
+    name: str = DEFAULT
+    cache: Path | None = None
+    compile_optimizer: bool = False
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether loss and gradients are compiled."""
+        return self.name == "compile"
+
+    def has_warm_cache(self) -> bool:
+        """Return whether compiled code is there already."""
+        return self.cache is not None and self.cache.is_dir() and any(self.cache.iterdir())
+
+
+def read_mode(cell: CellPlan) -> Mode:
+    """Return the mode a cell asks for.
+
+    Raises:
+        UnsupportedError: variant, option, precision or another part of the cell is not supported.
+    """
+    name = cell.choice.variant or DEFAULT
+    if name not in OPTIONS:
+        raise UnsupportedError(
+            f"torch has no variant {name!r}", cause=_known("variants", OPTIONS), next=_suggest(name, OPTIONS)
+        )
+    known = OPTIONS[name]
+    for key in cell.choice.options:
+        if key not in known:
+            raise UnsupportedError(
+                f"torch:{name} has no option {key!r}",
+                cause=_known("options", known),
+                next=_suggest(key, known),
+            )
+    _check_cell(cell)
+    options = cell.choice.options
+    cache = options.get("cache")
+    return Mode(
+        name=name,
+        cache=None if cache is None else Path(str(cache)).expanduser(),
+        compile_optimizer=_read_bool("compile_optimizer", options.get("compile_optimizer", False)),
+    )
+
+
+def prepare_environment(mode: Mode, cell: CellPlan, cache: Path) -> None:
+    """Set the variables that torch reads only once, and look for what compiling needs.
+
+    Raises:
+        PluginUnavailableError: a compiler that `torch.compile` needs is not there.
+    """
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(cell.threads)
+    if not mode.is_compiled:
+        return
+    _require_compiler(on_host=cell.device.native.get("torch", cell.device.kind) == "cpu")
+    folder = mode.cache or cache
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
+    os.environ["TRITON_CACHE_DIR"] = str(folder / "triton")
+    # torch keeps precompiled C++ headers in the folder for temporary files, whatever cache is set:
+    # left there, the first compilation on a machine takes several times as long as all later ones.
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
+
+
+def suggest_name(word: str, known: Collection[str]) -> str:
+    """Return `did you mean 'x'?` or an empty text."""
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _check_cell(cell: CellPlan) -> None:
+    if cell.precision not in PRECISIONS:
+        raise UnsupportedError(
+            f"torch cannot train in {cell.precision} here",
+            cause=_known("precisions", PRECISIONS),
+            next="use --precision float32",
+        )
+    native = cell.device.native.get("torch", cell.device.kind)
+    if cell.precision == "tf32" and not native.startswith("cuda"):
+        raise UnsupportedError(
+            f"{cell.device.name} has no tf32",
+            cause="TF32 is a format of recent CUDA cards",
+            next="use --precision float32",
+        )
+    for field, value, supported in (
+        ("world_size", cell.world_size, 1),
+        ("data_pipeline", cell.data_pipeline, "staged"),
+        ("trainable", cell.trainable, "all"),
+    ):
+        if value != supported:
+            raise UnsupportedError(
+                f"torch does not support {field} {value!r} yet", cause=f"only {supported!r} is supported"
+            )
+
+
+def _require_compiler(*, on_host: bool) -> None:
+    looked_for = ("CXX", "g++") if on_host else ("CC", "gcc")
+    compiler = os.environ.get(looked_for[0], looked_for[1])
+    if shutil.which(compiler) is None and (on_host or shutil.which("clang") is None):
+        language = "C++" if on_host else "C"
+        raise PluginUnavailableError(
+            f"torch:compile needs a {language} compiler",
+            cause=f"looked for {compiler!r} on PATH (${looked_for[0]} names another one); none is there",
+            next=f"install one, e.g. `apt install {looked_for[1]}`, or use --plugin torch",
+        )
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    if not header.is_file():
+        raise PluginUnavailableError(
+            "torch:compile needs the headers of this Python",
+            cause=f"looked for {header}",
+            next="install them, e.g. `apt install python3-dev`, or use --plugin torch",
+        )
+
+
+def _read_bool(key: str, value: Scalar) -> bool:
+    words = {"true": True, "false": False}
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in words:
+        return words[value.lower()]
+    raise UnsupportedError(f"option {key} of torch:compile is {value!r}", cause="expected true or false")
+
+
+def _known(what: str, names: Collection[str]) -> str:
+    return f"its {what} are {', '.join(names)}" if names else f"it takes no {what}"
+
+
+def _suggest(word: str, known: Collection[str]) -> str:
+    return suggest_name(word, known) or ("leave it out" if not known else f"use one of {', '.join(known)}")

@@ -1,0 +1,144 @@
+"""A neutral workload in torch: network, cross-entropy and optimizer from canonical weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+from fwprof.plugin import UnsupportedError
+from fwprof.plugin import layers as kinds
+from fwprof_torch.layout import image_to_torch
+from fwprof_torch.model import TorchModel
+from fwprof_torch.network import build_network
+from fwprof_torch.state import clear_optimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from fwprof.plugin import Batch, LoadedWorkload, Options
+    from fwprof_torch.modes import Mode
+    from fwprof_torch.places import Place
+
+    Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+class NeutralModel(TorchModel):
+    """The network of a neutral workload, its mean cross-entropy and its optimizer.
+
+    Args:
+        workload: layers, canonical weights and batches.
+        dtype: of parameters and inputs; float64 serves checks of the mathematics.
+
+    Raises:
+        UnsupportedError: a layer, the loss or the optimizer is not supported.
+    """
+
+    def __init__(
+        self,
+        workload: LoadedWorkload,
+        place: Place,
+        mode: Mode,
+        options: Options,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if workload.spec is None:
+            raise UnsupportedError(f"workload {workload.name} has no layers for torch to build")
+        if workload.spec.loss != "cross_entropy":
+            raise UnsupportedError(f"torch has no loss {workload.spec.loss!r} here")
+        self._weights = workload.weights
+        self._dtype = dtype
+        self._batch_size = len(workload.batches[0].targets) if workload.batches else 0
+        network = build_network(workload.layers, lambda: self._batch_size)
+        module = network.module.to(place.device, dtype)
+
+        def loss(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            return functional.cross_entropy(module(inputs), targets)
+
+        super().__init__(
+            module=module,
+            optimizer=_make_optimizer(workload.spec.optimizer, module),
+            loss=loss,
+            parameters=network.parameters,
+            statistics=network.statistics,
+            place=place,
+            mode=mode,
+            cell=options.cell,
+        )
+        self._pipeline = _endless(self._load_data(workload.batches))
+        self.reset()
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in the batch staged last."""
+        return self._batch_size
+
+    def stage(self, batch: Batch) -> Pair:
+        """Put one batch on the device, images as (batch, channels, height, width), and wait."""
+        self._batch_size = len(batch.targets)
+        return self._place_pair(*self._convert(batch))
+
+    def next_batch(self) -> Pair:
+        """Fetch one batch from a DataLoader and put it on the device."""
+        return self._place_pair(*next(self._pipeline))
+
+    def reset(self) -> None:
+        """Restore canonical weights, a fresh optimizer and the seed, all in place."""
+        self.load_parameters(self._weights)
+        clear_optimizer(self.optimizer)
+        self.optimizer.zero_grad()
+        torch.manual_seed(self.cell.seed)
+
+    def infer(self, staged: Pair) -> torch.Tensor:
+        """Return the logits of a staged batch."""
+        logits: torch.Tensor = self.module(staged[0])
+        return logits
+
+    def _convert(self, batch: Batch) -> Pair:
+        inputs = image_to_torch(batch.inputs) if batch.inputs.ndim == 4 else batch.inputs
+        # torch.tensor copies, so that the data is aligned as torch's own is.
+        values = torch.tensor(np.ascontiguousarray(inputs))
+        if values.is_floating_point():
+            values = values.to(self._dtype)
+        return values, torch.tensor(batch.targets, dtype=torch.int64)
+
+    def _place_pair(self, inputs: torch.Tensor, targets: torch.Tensor) -> Pair:
+        device = self.place.device
+        staged = inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+        self.place.wait()
+        return staged
+
+    def _load_data(self, batches: Sequence[Batch]) -> DataLoader[tuple[torch.Tensor, ...]]:
+        pairs = [self._convert(batch) for batch in batches]
+        data = TensorDataset(*(torch.cat(parts) for parts in zip(*pairs, strict=True)))
+        return DataLoader(
+            data,
+            batch_size=self._batch_size or 1,
+            pin_memory=not self.place.is_host,
+            # Its own generator: a loader without one draws from the stream that dropout uses.
+            generator=torch.Generator(),
+        )
+
+
+def _make_optimizer(spec: kinds.Optimizer, module: torch.nn.Module) -> torch.optim.Optimizer:
+    match spec:
+        case kinds.Sgd():
+            return torch.optim.SGD(module.parameters(), lr=spec.learning_rate, momentum=spec.momentum)
+        case kinds.Adam():
+            shared: dict[str, Any] = {
+                "lr": spec.learning_rate,
+                "betas": (spec.beta_1, spec.beta_2),
+                "eps": spec.epsilon,
+            }
+            if spec.weight_decay > 0:
+                return torch.optim.AdamW(module.parameters(), weight_decay=spec.weight_decay, **shared)
+            return torch.optim.Adam(module.parameters(), **shared)
+    raise UnsupportedError(f"torch has no optimizer {type(spec).__name__} here")
+
+
+def _endless(loader: DataLoader[tuple[torch.Tensor, ...]]) -> Iterator[Any]:
+    while True:
+        yield from loader

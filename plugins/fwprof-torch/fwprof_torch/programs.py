@@ -1,0 +1,83 @@
+"""The programs that the core times, as a torch user writes a training step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+    from fwprof.plugin import Gradients, Staged
+    from fwprof_torch.model import TorchModel
+    from fwprof_torch.places import Marks
+
+    Result = torch.Tensor | tuple[torch.Tensor, TorchModel]
+    """The loss; after G beside the model that holds the gradients."""
+
+
+class TorchPrograms:
+    """F, G, S and D of one model.
+
+    F runs with gradients enabled, as the forward pass of a training step does, so it keeps what a
+    backward pass would need until its result is dropped.
+    """
+
+    def __init__(self, model: TorchModel) -> None:
+        self._model = model
+        self._loss = model.loss
+        self._optimizer = model.optimizer
+        self._update = model.update
+
+    def forward(self, staged: Staged) -> Result:
+        """F: return the loss."""
+        return self._loss(*staged)
+
+    def forward_backward(self, staged: Staged) -> Result:
+        """G: clear gradients, loss, every gradient."""
+        self._optimizer.zero_grad()
+        loss = self._loss(*staged)
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        return loss, self._model
+
+    def run(self, staged: Staged) -> Result:
+        """S: the whole training step; return the loss."""
+        self._optimizer.zero_grad()
+        loss = self._loss(*staged)
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        self._update()
+        return loss
+
+    def wait(self, result: Result) -> None:  # noqa: ARG002 (torch waits for a device, not for a value)
+        """Return when everything submitted to the device is finished."""
+        self._model.place.wait()
+
+    def read(self, result: Result) -> tuple[float, Gradients | None]:
+        """Return the loss, and after G the canonical gradients."""
+        if isinstance(result, tuple):
+            loss, model = result
+            return loss.item(), model.gradients()
+        return result.item(), None
+
+    def next_batch(self) -> Staged:
+        """D: fetch one batch and stage it."""
+        return self._model.next_batch()
+
+    def split(self, staged: Staged) -> Mapping[str, int]:
+        """Run S once with marks between its phases: phase → ns, a diagnostic beside the programs."""
+        marks = self.device_timer()
+        self._model.place.wait()
+        self._optimizer.zero_grad()
+        marks.mark()
+        loss = self._loss(*staged)
+        marks.mark()
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        marks.mark()
+        self._update()
+        marks.mark()
+        return dict(zip(("forward", "backward", "optimizer"), marks.intervals_ns(), strict=True))
+
+    def device_timer(self) -> Marks:
+        """Return marks on the device's own clock: events where it has them, else the host's."""
+        return self._model.place.marks()
