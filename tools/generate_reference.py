@@ -72,7 +72,9 @@ def pages() -> dict[str, str]:
 
 def cli_page() -> str:
     """Return what every command's `--help` says."""
-    context = click.Context(cli, info_name="fwprof", max_content_width=WIDTH, terminal_width=WIDTH)
+    context = click.Context(
+        cli, info_name="fwprof", max_content_width=WIDTH, terminal_width=WIDTH, **cli.context_settings
+    )
     parts = [
         "Stdout holds the answer, stderr everything else. An option given on the command line wins over\n"
         "`FWPROF_*` variables, these over `--config`, that over `[tool.fwprof]` in `pyproject.toml`.\n"
