@@ -136,7 +136,9 @@ def _import_file(path: Path) -> ModuleType:
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
     # Under its own name, so that what the file defines can be pickled; never in place of another module.
-    name = path.stem if path.stem not in sys.modules else f"fwprof_model_{path.stem}"
+    loaded = sys.modules.get(path.stem)
+    is_free = loaded is None or getattr(loaded, "__file__", None) == str(path)
+    name = path.stem if is_free else f"fwprof_model_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None  # a .py file always has a loader
     assert spec.loader is not None

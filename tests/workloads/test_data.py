@@ -1,0 +1,189 @@
+"""Data are seeded, split, shuffled and learnable."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+import numpy as np
+import pytest
+
+from fwprof.contracts import Batch
+from fwprof.errors import ExitCode, PluginUnavailableError, RequestError
+from fwprof.workloads import builtin_names, find_workload
+from fwprof.workloads.data import DataSet, load_data
+from fwprof.workloads.language import resolve
+from fwprof.workloads.weights import canonical_weights
+
+
+def small(samples: int = 10) -> DataSet:
+    inputs = np.arange(samples, dtype=np.float32).reshape(-1, 1)
+    labels = np.arange(samples, dtype=np.int64)
+    return DataSet(
+        name="small",
+        train_inputs=inputs,
+        train_targets=labels,
+        validation_inputs=inputs[:5],
+        validation_targets=labels[:5],
+        is_synthetic=True,
+    )
+
+
+def labels(batches: list[Batch]) -> list[list[int]]:
+    return [batch.targets.tolist() for batch in batches]
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_data_have_the_declared_shape_and_the_same_seed_gives_the_same(name: str) -> None:
+    workload = find_workload(name, {"data.samples": 64} if name != "digits-mlp" else {})
+    first, again, other = (load_data(workload, seed) for seed in (3, 3, 4))
+    assert first.train_inputs.shape[1:] == first.validation_inputs.shape[1:] == workload.input.shape
+    assert first.train_inputs.dtype == first.validation_inputs.dtype == workload.input.dtype
+    assert first.train_targets.dtype == np.int64
+    assert set(first.train_targets.tolist()) <= set(range(workload.classes))
+    assert np.array_equal(first.train_inputs, again.train_inputs)
+    assert np.array_equal(first.validation_targets, again.validation_targets)
+    assert not np.array_equal(first.train_inputs, other.train_inputs)
+
+
+def test_synthetic_samples_are_training_samples_and_a_quarter_more_validate() -> None:
+    data = load_data(find_workload("mlp", {"data.samples": 100}), 0)
+    assert (len(data.train_targets), len(data.validation_targets), data.is_synthetic) == (100, 25, True)
+
+
+def test_synthetic_ids_follow_zipfs_law() -> None:
+    data = load_data(find_workload("transformer-encoder"), 0)
+    counts = np.bincount(data.train_inputs.ravel(), minlength=2000)
+    assert len(counts) == 2000
+    for rank in (1, 3, 9):
+        # 131,072 draws: the rarest of these is drawn 1,600 times, its deviation 2.5 %.
+        assert abs(counts[0] / counts[rank] / (rank + 1) - 1) < 0.12
+
+
+@pytest.mark.parametrize("name", ["mlp", "transformer-encoder"])
+def test_synthetic_labels_are_balanced_and_can_be_learnt(name: str) -> None:
+    workload = find_workload(name)
+    data = load_data(workload, 0)
+    assert np.bincount(data.train_targets).min() > len(data.train_targets) / 20
+    features = data.train_inputs if name == "mlp" else counted(data.train_inputs)
+    unseen = data.validation_inputs if name == "mlp" else counted(data.validation_inputs)
+    wanted = np.eye(10)[data.train_targets] - 0.1
+    # Ridge regression: far above the 10 % of guessing is all that is asked.
+    rule = np.linalg.solve(features.T @ features + 10 * np.eye(features.shape[1]), features.T @ wanted)
+    accuracy = ((unseen @ rule).argmax(1) == data.validation_targets).mean()
+    assert accuracy > 0.3
+
+
+def counted(ids: np.ndarray) -> np.ndarray:
+    return np.stack([np.bincount(row, minlength=2000)[:300] for row in ids]).astype(float)
+
+
+def test_samples_that_would_fill_the_memory_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"synthetic samples would take .* GiB"):
+        load_data(find_workload("mlp", {"data.samples": 10**12}), 0)
+
+
+def test_digits_are_the_real_ones_scaled_and_split_without_overlap() -> None:
+    data = load_data(find_workload("digits-mlp"), 0)
+    assert (len(data.train_targets), len(data.validation_targets)) == (1438, 359)
+    assert not data.is_synthetic
+    everything = np.concatenate([data.train_inputs, data.validation_inputs])
+    assert (everything.min(), everything.max()) == (0, 1)
+    from sklearn.datasets import load_digits
+
+    assert np.array_equal(np.sort(everything.sum(1)), np.sort(load_digits().data.sum(1) / 16, kind="stable"))
+
+
+def test_digits_come_as_images_where_the_workload_asks_for_them() -> None:
+    flat = load_data(find_workload("digits-mlp"), 0)
+    workload = find_workload("digits-mlp")
+    image = msgspec.structs.replace(workload, input=msgspec.structs.replace(workload.input, shape=(8, 8, 1)))
+    data = load_data(image, 0)
+    assert data.train_inputs.shape == (1438, 8, 8, 1)
+    assert np.array_equal(data.train_inputs.reshape(-1, 64), flat.train_inputs)
+
+
+def test_digits_of_another_shape_are_refused() -> None:
+    with pytest.raises(RequestError, match="workload digits-mlp does not fit the data set digits"):
+        load_data(find_workload("digits-mlp", {"input.shape[0]": 63}), 0)
+
+
+def test_digits_without_scikit_learn_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(PluginUnavailableError, match="needs scikit-learn, which is not installed") as caught:
+        load_data(find_workload("digits-mlp"), 0)
+    assert caught.value.next == "pip install 'fwprof[data]'"
+    assert caught.value.exit_code == ExitCode.NOT_AVAILABLE
+
+
+def test_digits_mlp_reaches_95_percent_from_its_canonical_weights() -> None:
+    workload = find_workload("digits-mlp")
+    data = load_data(workload, 0)
+    weights = canonical_weights(resolve(workload), 0)
+    moments = {name: (np.zeros_like(value), np.zeros_like(value)) for name, value in weights.items()}
+    step = 0
+    for epoch in range(20):
+        for batch in data.epoch(epoch, 32, seed=0):
+            step += 1
+            for name, gradient in gradients(weights, batch).items():
+                first, second = moments[name]
+                first += 0.1 * (gradient - first)
+                second += 0.001 * (gradient**2 - second)
+                scale = (1 - 0.999**step) ** 0.5 / (1 - 0.9**step)
+                weights[name] -= 1e-3 * scale * first / (np.sqrt(second) + 1e-7)
+    found = outputs(weights, data.validation_inputs)[1].argmax(1)
+    assert (found == data.validation_targets).mean() >= 0.95
+
+
+def outputs(weights: dict[str, np.ndarray], inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    hidden = np.maximum(inputs @ weights["0.kernel"] + weights["0.bias"], 0)
+    return hidden, hidden @ weights["1.kernel"] + weights["1.bias"]
+
+
+def gradients(weights: dict[str, np.ndarray], batch: Batch) -> dict[str, np.ndarray]:
+    hidden, logits = outputs(weights, batch.inputs)
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    error = (shares / shares.sum(1, keepdims=True) - np.eye(10)[batch.targets]) / len(logits)
+    back = (error @ weights["1.kernel"].T) * (hidden > 0)
+    return {
+        "0.kernel": batch.inputs.T @ back,
+        "0.bias": back.sum(0),
+        "1.kernel": hidden.T @ error,
+        "1.bias": error.sum(0),
+    }
+
+
+def test_batches_start_over_where_the_samples_end() -> None:
+    assert labels(small().batches(4, 4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1], [2, 3, 4, 5]]
+
+
+def test_an_epoch_shuffles_anew_and_drops_the_partial_batch() -> None:
+    data = small()
+    epochs = [labels(list(data.epoch(number, 4, seed=1))) for number in (0, 0, 1)]
+    assert [len(batch) for batch in epochs[0]] == [4, 4]
+    assert len({label for batch in epochs[0] for label in batch}) == 8
+    assert epochs[0] == epochs[1] != epochs[2]
+    assert labels(list(data.epoch(0, 4, seed=2))) != epochs[0]
+
+
+def test_inputs_and_labels_stay_together_when_shuffled() -> None:
+    for batch in small().epoch(3, 5, seed=0):
+        assert batch.inputs[:, 0].tolist() == batch.targets.tolist()
+
+
+def test_validation_keeps_its_order_and_its_partial_batch() -> None:
+    assert labels(list(small().validation_batches(2))) == [[0, 1], [2, 3], [4]]
+
+
+def test_a_batch_larger_than_the_data_set_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"a batch of 11 is larger than the data set small \(10 samples\)"):
+        small().batches(1, 11)
+    with pytest.raises(RequestError, match="a batch of 11 is larger"):
+        next(small().epoch(0, 11, seed=0))
+
+
+def test_batches_can_be_written_to() -> None:
+    data = small()
+    data.train_inputs.flags.writeable = False
+    batches = [*data.batches(1, 2), *data.epoch(0, 2, seed=0), *data.validation_batches(2)]
+    assert all(batch.inputs.flags.writeable and batch.targets.flags.writeable for batch in batches)
