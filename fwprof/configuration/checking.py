@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from textwrap import fill
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -17,6 +18,10 @@ from fwprof.configuration.nodes import Node, plain, short, suggest
 from fwprof.errors import RequestError
 
 T = TypeVar("T")
+
+MAX_LINES = 20
+INDENT = " " * 9
+"""Where the text of an error's second and later lines begins."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,10 @@ def _raise(problems: Sequence[_Problem], cause: Exception | None) -> NoReturn:
     if len(problems) == 1:
         raise RequestError(problems[0].text(), next=problems[0].hint) from cause
     lines = [f"{problem.text()}{' – ' if problem.hint else ''}{problem.hint}" for problem in problems]
-    file = problems[0].where.partition(":")[0]
-    raise RequestError(f"{file} has {len(problems)} errors", cause=("\n" + " " * 9).join(lines)) from cause
+    if len(lines) > MAX_LINES:
+        lines[MAX_LINES:] = [f"… and {len(lines) - MAX_LINES} more"]
+    file = problems[0].where.rpartition(":")[0] or problems[0].where
+    raise RequestError(f"{file} has {len(problems)} errors", cause=f"\n{INDENT}".join(lines)) from cause
 
 
 class _Check:
@@ -130,7 +137,9 @@ class _Check:
         node, choices = self._find(path)
         if what.startswith("Invalid") and choices and not isinstance(node.value, dict):
             shown = short(str(node.value))
-            listed = suggest(shown, choices) or f"choose {', '.join(choices)}"
+            listed = suggest(shown, choices) or fill(
+                f"choose {', '.join(choices)}", 90, subsequent_indent=INDENT
+            )
             return _Problem(node.where, path, f"'{shown}' is not one of the choices", listed)
         for theirs, ours in (("`array`", "a list"), ("`object`", "a mapping"), ("`null`", "nothing")):
             what = what.replace(theirs, ours)

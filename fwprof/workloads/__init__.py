@@ -50,8 +50,9 @@ def find_workload(name_or_path: str, overrides: Mapping[str, Scalar] | None = No
         return read_yaml(path, Workload, overrides)
     raise RequestError(
         f"there is no workload '{name_or_path}'",
-        cause=f"built in are {', '.join(builtin_names())}; a file's name ends in .yaml",
-        next=suggest(name_or_path, builtin_names()) or "fwprof workloads lists what there is",
+        cause=f"built in are {', '.join(builtin_names())}",
+        next=suggest(name_or_path, builtin_names())
+        or "choose one of these, or name a .yaml file that exists",
     )
 
 

@@ -41,7 +41,7 @@ def resolve(workload: Workload) -> tuple[ResolvedLayer, ...]:
     layers, end = _resolve_all(workload.name, workload.layers, start, budget=_Budget())
     if end.is_ids or end.shape != (workload.classes,):
         raise RequestError(
-            f"workload {workload.name}: the last layer gives {_text(end)}, not ({workload.classes},)",
+            f"{workload.name}: the last layer gives {_text(end)}, not ({workload.classes},)",
             cause=f"the loss needs one number for each of the {workload.classes} classes",
             next=f"end with a dense layer of {workload.classes} units, or correct `classes`",
         )
@@ -76,9 +76,9 @@ class _Budget:
         self.layers -= 1
         self.parameters -= sum(prod(shape) for shape in parameters.values())
         if self.layers < 0:
-            raise RequestError(f"workload {workload}: more than {MAX_LAYERS} layers once expanded")
+            raise RequestError(f"{workload}: more than {MAX_LAYERS} layers once expanded")
         if self.parameters < 0:
-            raise RequestError(f"workload {workload}: more than {MAX_PARAMETERS:.0e} parameters")
+            raise RequestError(f"{workload}: more than {MAX_PARAMETERS:.0e} parameters")
 
 
 def _expand(workload: str, layers: Sequence[kinds.Layer], at: str) -> Iterator[tuple[str, kinds.Layer]]:
@@ -204,4 +204,4 @@ def _text(flow: _Flow) -> str:
 
 def _refuse(workload: str, place: str, layer: kinds.Layer, what: str, cause: str) -> NoReturn:
     kind = layer.__struct_config__.tag
-    raise RequestError(f"workload {workload}: {place} ({kind}) {what}", cause=cause)
+    raise RequestError(f"{workload}: {place} ({kind}) {what}", cause=cause)

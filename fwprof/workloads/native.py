@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain, islice
 from pathlib import Path
+from textwrap import shorten
 from types import ModuleType
 from typing import Any
 
@@ -59,7 +60,7 @@ def load_factory(native: NativeModel) -> Callable[..., Any]:
         functions = [key for key, value in vars(module).items() if inspect.isroutine(value)]
         raise RequestError(
             f"{place} has no '{name}'",
-            cause=f"its functions are {', '.join(functions[:10]) or 'none'}",
+            cause=f"its functions are {', '.join(functions[:5]) or 'none'}",
             next=suggest(name, functions) or FORM,
         )
     factory = getattr(module, name)
@@ -90,7 +91,7 @@ def call_factory(native: NativeModel) -> Mapping[str, Any]:
             given = ", ".join(f"{key}={value!r}" for key, value in native.arguments.items())
             raise RequestError(
                 f"{native.factory} cannot be called with ({given})",
-                cause=f"{error}; its arguments are {signature}",
+                cause=f"{error}; it takes {shorten(str(signature), 50)}",
                 next="give every argument a default, or set it with --set model.NAME=value",
             ) from error
     made = factory(**native.arguments)

@@ -94,6 +94,12 @@ def test_all_unknown_keys_are_named_at_once_with_their_lines() -> None:
     assert "lacks" not in text
 
 
+def test_a_flood_of_errors_is_cut_short() -> None:
+    text = refuse(GOOD + "".join(f"foo{number}: 1\n" for number in range(100)))
+    assert "w.yaml has 100 errors" in text
+    assert text.endswith("w.yaml:29: foo19: unknown key\n         … and 80 more")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
@@ -125,7 +131,9 @@ def test_all_unknown_keys_are_named_at_once_with_their_lines() -> None:
 )
 def test_an_error_names_line_and_key(old: str, new: str, expected: str) -> None:
     assert old in GOOD
-    assert expected in refuse(GOOD.replace(old, new))
+    text = refuse(GOOD.replace(old, new))
+    assert expected in text
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_keys_and_values_of_mappings_are_checked_too() -> None:

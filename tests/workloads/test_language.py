@@ -193,3 +193,4 @@ def test_what_does_not_fit_is_refused_by_place_and_shape(
     with pytest.raises(RequestError) as caught:
         resolve(workload(*layers, shape=shape, dtype=dtype))
     assert re.search(expected, " ".join(caught.value.lines()))
+    assert max(map(len, caught.value.lines())) <= 100

@@ -34,7 +34,7 @@ def test_a_misspelt_workload_is_refused_with_the_nearest() -> None:
     assert caught.value.next == "did you mean 'lenet'?"
     with pytest.raises(RequestError, match="there is no workload 'x9'") as caught:
         find_workload("x9")
-    assert caught.value.next == "fwprof workloads lists what there is"
+    assert caught.value.next == "choose one of these, or name a .yaml file that exists"
 
 
 def test_a_workload_is_read_from_a_file(tmp_path: Path) -> None:
