@@ -137,6 +137,12 @@ METRICS = _table(
         meaning="highest temperature of the device",
     ),
     Metric(
+        name="energy_window",
+        unit="uJ",
+        better="neither",
+        meaning="what a meter counted from start to stop; divided by the steps it becomes `energy`",
+    ),
+    Metric(
         name="energy",
         unit="uJ/step",
         better="lower",

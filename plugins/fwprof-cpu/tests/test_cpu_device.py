@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from fwprof.plugin import Meter
+from fwprof.testing.conformance.suites import DeviceConformance, MeterConformance
 from fwprof_cpu import plugin
 
 
@@ -37,12 +36,12 @@ def test_its_meter_reads_energy_or_says_why_not() -> None:
     assert (reading.value is None) == bool(reading.reason)
 
 
-def test_the_plugin_imports_no_framework() -> None:
-    import subprocess
+class TestDevice(DeviceConformance):
+    plugin = plugin
+    name = "cpu"
 
-    code = (
-        "import sys, fwprof_cpu.plugin as p; p.devices(); p.measure();"
-        "print({'torch', 'tensorflow', 'jax', 'numpy'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+
+class TestMeters(MeterConformance):
+    plugin = plugin
+    name = "cpu"
+    kind = "device"
