@@ -6,7 +6,8 @@ is `numpy_network`, time is `clock`, misbehaviour on request is `faults`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -86,6 +87,17 @@ class Runtime:
 
 
 runtime = Runtime()
+
+
+@contextmanager
+def one_thread_more() -> Iterator[tuple[str, Scalar]]:
+    """Change the threads of the runtime behind the plugin's back, for a while."""
+    before = runtime.get_threads()
+    runtime.set_threads(before + 1)
+    try:
+        yield "threads", before + 1
+    finally:
+        runtime.set_threads(before)
 
 
 @dataclass
@@ -264,13 +276,19 @@ class FakeFramework:
 
     Args:
         clock: the fake clock that its programs move; None: real time.
+        model_class: another model, e.g. one that does something wrong.
+        programs_class: other programs.
     """
 
-    model_class: type[FakeModel] = FakeModel
-    programs_class: type[FakePrograms] = FakePrograms
-
-    def __init__(self, clock: FakeClock | None = None) -> None:
+    def __init__(
+        self,
+        clock: FakeClock | None = None,
+        model_class: type[FakeModel] = FakeModel,
+        programs_class: type[FakePrograms] = FakePrograms,
+    ) -> None:
         self.clock = clock
+        self.model_class = model_class
+        self.programs_class = programs_class
 
     @hookimpl
     def prepare(self, plan: CellPlan) -> Versions:

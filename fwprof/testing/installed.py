@@ -77,8 +77,9 @@ def installed(folder: Path, *distributions: FakeDistribution) -> Iterator[Mappin
             del os.environ["PYTHONPATH"]
         else:
             os.environ["PYTHONPATH"] = before
-        for name in {name for distribution in distributions for name in distribution.modules}:
-            sys.modules.pop(name, None)
+        written = {name.partition(".")[0] for each in distributions for name in each.modules}
+        for name in [name for name in sys.modules if name.partition(".")[0] in written]:
+            del sys.modules[name]
         importlib.invalidate_caches()
 
 

@@ -1,9 +1,6 @@
 """The user's own model, for the fake framework: the kernels of dense layers with relu between.
 
-    def make():
-        return {"model": [kernel_1, kernel_2], "batches": [(inputs, targets), ...]}
-
-Owns what such a factory may return. Knows nothing of how it is trained.
+`make` is such a factory. Owns what one may return; knows nothing of how it is trained.
 """
 
 from __future__ import annotations
@@ -18,6 +15,19 @@ from fwprof.errors import UnsupportedError
 from fwprof.plugin import LoadedWorkload, ResolvedLayer, Workload, layers
 
 NATIVE_LEARNING_RATE = 0.01
+
+
+def make(units: int = 8, seed: int = 0) -> dict[str, Any]:
+    """Return a model of two layers and its batches, as a user's own file does.
+
+    Args:
+        units: of the hidden layer.
+        seed: of weights and data.
+    """
+    random = np.random.default_rng(seed)
+    batches = [(random.normal(size=(4, 6)), random.integers(0, 3, 4)) for _ in range(8)]
+    kernels = [random.normal(size=(6, units)), random.normal(size=(units, 3))]
+    return {"model": kernels, "batches": batches}
 
 
 def make_native_workload(loaded: LoadedWorkload) -> LoadedWorkload:

@@ -32,23 +32,22 @@ def check_statistics_are_canonical(subject: FrameworkSubject) -> None:
 def check_parameters_are_copies(subject: FrameworkSubject) -> None:
     """What parameters() returned may be changed, and does not change, without the model."""
     built = subject.build()
+    before = built.copies()
     for value in built.parameters().values():
         if value.flags.writeable:
             value += 1
-    expect_same(built.parameters(), built.loaded.weights, 1e-6, "parameters() after its copies changed")
+    expect_same(built.parameters(), before, 1e-6, "parameters() after its copies changed")
 
 
 def check_loading_sets_parameters(subject: FrameworkSubject) -> None:
-    """load_parameters takes what parameters() gives, and the programs compute with it."""
+    """load_parameters sets what parameters() shows and what the programs compute with."""
     built = subject.build("batch_norm")
+    outputs = np.array(built.model.predict(built.staged[0]))
     halved = {name: value / 2 for name, value in built.loaded.weights.items()}
     built.model.load_parameters(halved)
     expect_same(built.parameters(), halved, 1e-6, "parameters() after load_parameters")
-    reference = built.reference()
-    for name, value in halved.items():
-        reference.network.values[name][...] = value
-    found = built.model.predict(built.staged[0])
-    expect_close(found, reference.predict(0), subject.tolerance, "predict after load_parameters")
+    again = built.model.predict(built.staged[0])
+    expect(not np.allclose(again, outputs), "predict is the same with other parameters loaded")
 
 
 def check_loading_refuses_an_unknown_name(subject: FrameworkSubject) -> None:
@@ -74,19 +73,23 @@ def _expect_refusal(subject: FrameworkSubject, name: str, value: Array) -> None:
 
 
 def check_reset_restores_parameters(subject: FrameworkSubject) -> None:
-    """reset() brings the canonical weights back after training steps."""
+    """reset() brings the parameters back after training steps."""
     built = subject.build()
+    before = built.copies()
     built.steps()
     built.model.reset()
-    expect_same(built.parameters(), built.loaded.weights, 1e-6, "parameters() after reset")
+    expect_same(built.parameters(), before, 1e-6, "parameters() after reset")
 
 
 def check_reset_restores_statistics(subject: FrameworkSubject) -> None:
     """reset() brings the batch statistics back."""
     built = subject.build("batch_norm")
+    before = built.copies()
     built.steps()
     built.model.reset()
-    expect_same(built.parameters(), built.loaded.weights, 1e-6, "parameters() after reset")
+    after = built.parameters()
+    for name in sorted(before.keys() - built.trained()):
+        expect_close(after[name], before[name], 1e-6, f"{name} after reset")
 
 
 def check_reset_restores_the_optimizer(subject: FrameworkSubject) -> None:
@@ -154,10 +157,9 @@ def check_predict_changes_nothing(subject: FrameworkSubject) -> None:
             built = subject.build(case)
         except NotApplicable:
             continue
-        built.model.reset()
         built.steps()
-        undisturbed = built.parameters()
-        built.model.reset()
+        undisturbed = built.copies()
+        built = subject.build(case)
         for batch in range(3):
             built.model.predict(built.staged[batch + 1])
             built.step(batch)

@@ -22,7 +22,7 @@ from fwprof.loading import ALLOWED, REQUIRED, load_plugin
 from fwprof.plugin import Device, Gradients, Scalar, UnsupportedError, Versions
 from fwprof.records import CellPlan, PluginRef
 from fwprof.testing.conformance.cases import Reference, load_case, plan_of
-from fwprof.testing.conformance.verdicts import NotApplicable, expect
+from fwprof.testing.conformance.verdicts import ConformanceError, NotApplicable, expect
 from fwprof.testing.samples import sample_cell
 
 if TYPE_CHECKING:
@@ -40,20 +40,37 @@ def import_plugin(plugin: object, kind: str, name: str) -> object:
     return load_plugin(reference)
 
 
-def register(plugin: object, kind: str) -> pluggy.PluginManager:
-    """Return a manager that holds the plugin alone, once it keeps the contract of its kind."""
+def register(plugin: object, kind: str, name: str) -> pluggy.PluginManager:
+    """Return a manager that holds the plugin alone.
+
+    Raises:
+        ConformanceError: the plugin does not keep the contract of its kind.
+    """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
+    loaded = import_plugin(plugin, kind, name)
     try:
-        manager.register(plugin)
+        manager.register(loaded)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         expect(False, f"pluggy refuses the plugin: {str(error).splitlines()[-1].strip()}")
-    implemented = {caller.name for caller in manager.get_hookcallers(plugin) or ()}
+    implemented = {caller.name for caller in manager.get_hookcallers(loaded) or ()}
     missing, foreign = sorted(REQUIRED[kind] - implemented), sorted(implemented - ALLOWED[kind])
-    expect(not missing, f"a {kind} plugin must implement {', '.join(missing)}")
-    expect(not foreign, f"a {kind} plugin may not implement {', '.join(foreign)}")
+    expect(not missing, f"{kind} plugins must implement {', '.join(missing)}")
+    expect(not foreign, f"{kind} plugins may not implement {', '.join(foreign)}")
     return manager
+
+
+def register_or_leave(plugin: object, kind: str, name: str) -> pluggy.PluginManager:
+    """Register the plugin for a check of something else than its hooks.
+
+    Raises:
+        NotApplicable: its hooks are wrong, which `check_hooks_keep_the_contract` says.
+    """
+    try:
+        return register(plugin, kind, name)
+    except ConformanceError as error:
+        raise NotApplicable(f"the plugin cannot be registered: {error}") from error
 
 
 @dataclass
@@ -100,6 +117,10 @@ class Built:
         """Return the parameters and statistics."""
         return self.model.parameters()
 
+    def copies(self) -> Mapping[str, Array]:
+        """Return copies of them, whether or not the plugin makes copies itself."""
+        return {name: value.copy() for name, value in self.model.parameters().items()}
+
 
 @dataclass
 class FrameworkSubject:
@@ -137,7 +158,7 @@ class FrameworkSubject:
     @cached_property
     def manager(self) -> pluggy.PluginManager:
         """The manager that holds the plugin alone."""
-        return register(import_plugin(self.plugin, "framework", self.name), "framework")
+        return register_or_leave(self.plugin, "framework", self.name)
 
     @property
     def entry_point(self) -> str:
