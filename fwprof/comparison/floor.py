@@ -1,0 +1,124 @@
+"""The noise floor: how far identical cells were apart on this machine, run after run.
+
+Owns a JSON-lines file in the user's state folder (`FWPROF_STATE` names another folder). Lines are
+only ever appended; a line that cannot be read, such as one torn by a crash, is left out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from fwprof.comparison.series import TERMS, sessions_of, shared_rounds
+from fwprof.errors import StoreError
+from fwprof.metrics import METRICS
+from fwprof.records import Record, RunResult
+from fwprof.statistics import paired_log_ratio
+
+CONTROLLED = tuple(name for name in TERMS if METRICS[name].kind == "measured")
+"""Metrics with a floor: a marginal cost may be ≤ 0 and has no log-ratio."""
+
+
+class ControlRatio(Record, frozen=True, kw_only=True):
+    """How far a replica was from its own cell in one session."""
+
+    machine: str
+    """Fingerprint of the machine."""
+    run: str
+    session: int
+    cell: str
+    metric: str
+    distance: float
+    """|ln(replica/cell)|, the median over rounds."""
+
+
+def control_ratios(result: RunResult) -> Sequence[ControlRatio]:
+    """Return what the replicas of a run say about noise between identical cells."""
+    found = []
+    for cell in result.cells:
+        own = sessions_of(cell)
+        for number, replica in sessions_of(cell, replica=True).items():
+            if number not in own:
+                continue
+            for metric in CONTROLLED:
+                (program,) = TERMS[metric]
+                rounds = shared_rounds([own[number], replica], [program])
+                if not rounds:
+                    continue
+                ratio = paired_log_ratio(own[number].column(program, rounds), replica.column(program, rounds))
+                found.append(
+                    ControlRatio(
+                        machine=result.machine.fingerprint,
+                        run=result.plan.run_id,
+                        session=number,
+                        cell=cell.id,
+                        metric=metric,
+                        distance=abs(ratio),
+                    )
+                )
+    return found
+
+
+def append(ratios: Sequence[ControlRatio]) -> Path:
+    """Add control ratios to the user's state folder and return the file.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    path = floor_path()
+    encoded = b"".join(msgspec.json.encode(ratio) + b"\n" for ratio in ratios)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # One write to a file opened for appending: two runs that end together do not mix lines.
+        with path.open("ab", buffering=0) as file:
+            file.write(encoded)
+    except OSError as error:
+        raise StoreError(
+            "the noise floor of this machine cannot be kept",
+            cause=str(error),
+            kept="the run itself",
+            next="make that folder writable, or name another in FWPROF_STATE",
+        ) from error
+    return path
+
+
+def read(machine: str, metric: str) -> Sequence[float]:
+    """Return every stored |ln r| of one machine and metric, oldest first."""
+    return read_all(machine).get(metric, [])
+
+
+def read_all(machine: str) -> Mapping[str, Sequence[float]]:
+    """Return every stored |ln r| of one machine by metric, oldest first.
+
+    Raises:
+        StoreError: the file is there and cannot be read.
+    """
+    path = floor_path()
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise StoreError("the noise floor of this machine cannot be read", cause=str(error)) from error
+    stored: dict[str, list[float]] = {}
+    for line in lines:
+        try:
+            ratio = msgspec.json.decode(line, type=ControlRatio)
+        except msgspec.MsgspecError:
+            continue
+        if ratio.machine == machine:
+            stored.setdefault(ratio.metric, []).append(ratio.distance)
+    return stored
+
+
+def floor_path() -> Path:
+    """Return where the noise floor is kept."""
+    if folder := os.environ.get("FWPROF_STATE"):
+        return Path(folder) / "noise-floor.jsonl"
+
+    from platformdirs import user_state_path
+
+    return user_state_path("fwprof") / "noise-floor.jsonl"

@@ -1,0 +1,259 @@
+"""Every pair of cells of one run: may they be compared, and what does the rule say.
+
+Owns what must be equal between two cells, and which cells are judged as one table. Cells that
+share no session (one of them failed early) are never judged from the sessions they do not share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import log
+
+from fwprof.comparison.rule import (
+    MIN_SESSIONS,
+    Judgement,
+    Pair,
+    judge_logs,
+    judge_rounds,
+    not_comparable,
+    one_process,
+    too_few,
+    undecided,
+)
+from fwprof.comparison.series import TERMS, Session, batch_size, sessions_of, shared_rounds
+from fwprof.metrics import METRICS
+from fwprof.records import CellPlan, CellResult, Comparison, RunResult
+from fwprof.statistics import mean_interval, percentile_interval, resampled_medians
+
+STEP = "step_time"
+COMPARED = (STEP, "forward_time", "backward_time", "optimizer_time")
+"""Metrics that are compared: the step, which alone is ranked, and its phases."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One cell of a group, with all that a comparison reads of it."""
+
+    plan: CellPlan
+    cell: CellResult
+    sessions: Mapping[int, Session]
+
+    @property
+    def is_whole_graph(self) -> bool:
+        """Whether the framework compiles each program as one graph."""
+        return self.cell.description is not None and "whole_graph" in self.cell.description.labels
+
+
+def compare_cells(result: RunResult, stored: Mapping[str, Collection[float]]) -> Sequence[Comparison]:
+    """Return what is known of every pair of cells of every group.
+
+    Args:
+        result: one run.
+        stored: metric → |ln r| of earlier A/A sessions on this machine.
+    """
+    cells = {cell.id: cell for cell in result.cells}
+    comparisons = []
+    for group in result.plan.groups:
+        members = [
+            Member(plan=plan, cell=cells[plan.id], sessions=sessions_of(cells[plan.id]))
+            for plan in group.cells
+            if plan.id in cells
+        ]
+        for metric in COMPARED:
+            judged = _judge_group(members, metric, stored.get(metric, ()))
+            comparisons += [
+                comparison_of(metric, members[i].cell, members[j].cell, judged[i, j])
+                for i, j in sorted(judged)
+            ]
+    return comparisons
+
+
+def comparison_of(metric: str, a: CellResult, b: CellResult, judgement: Judgement) -> Comparison:
+    """Return a judgement as the record that people and tools read."""
+    why = judgement.why
+    unchecked = "not_checked" in (a.equivalence.status, b.equivalence.status)
+    if judgement.verdict in ("faster", "slower") and unchecked:
+        why += "; whether both compute the same was not checked"
+    return Comparison(
+        metric=metric,
+        a=a.id,
+        b=b.id,
+        ratio=judgement.ratio,
+        ci95=judgement.interval,
+        noise_floor=judgement.floor,
+        verdict=judgement.verdict,
+        why=why,
+        labels=judgement.labels,
+    )
+
+
+def fault_of(cell: CellResult) -> str | None:
+    """Return why a cell may not be compared with any other."""
+    if cell.fate != "ok":
+        return f"{cell.id} is {cell.fate}" + (f": {cell.failure.message}" if cell.failure else "")
+    if cell.equivalence.status == "not_equivalent":
+        difference = cell.equivalence.first_difference
+        return f"{cell.id} does not compute the same" + (f": {difference} differs" if difference else "")
+    return None
+
+
+def traits_of(plan: CellPlan, cell: CellResult) -> Mapping[str, object]:
+    """Return what must be equal between two cells of one comparison."""
+    return {
+        "workload": plan.workload.name,
+        "batch size": batch_size(cell, plan),
+        "precision": plan.precision,
+        "settings preset": plan.settings_preset,
+        "world size": plan.world_size,
+        "data pipeline": plan.data_pipeline,
+        "trainable layers": plan.trainable,
+    }
+
+
+def _why_not(a: Member, b: Member, metric: str) -> str | None:
+    for member in (a, b):
+        if fault := fault_of(member.cell):
+            return fault
+        values = [session.value(metric) for session in member.sessions.values()]
+        if not values or None in values:
+            return f"{metric} of {member.cell.id} was not measured"
+        if any(value is not None and value <= 0 for value in values):
+            return f"{metric} of {member.cell.id} is not above zero in every session"
+    left, right = traits_of(a.plan, a.cell), traits_of(b.plan, b.cell)
+    for name, value in left.items():
+        if value != right[name]:
+            return f"different {name}: {value} and {right[name]}"
+    if metric != STEP and a.is_whole_graph != b.is_whole_graph:
+        whole = a if a.is_whole_graph else b
+        return f"{whole.cell.id} compiles whole graphs: its phases are no pieces of its step"
+    return None
+
+
+def _judge_group(
+    members: Sequence[Member], metric: str, stored: Collection[float]
+) -> Mapping[Pair, Judgement]:
+    judged: dict[Pair, Judgement] = {}
+    families: dict[int, set[int]] = {}
+    for i, j in combinations(range(len(members)), 2):
+        if why := _why_not(members[i], members[j], metric):
+            # What keeps two steps apart keeps their phases apart: it is said once.
+            if metric == STEP or _why_not(members[i], members[j], STEP) is None:
+                judged[i, j] = not_comparable(why)
+        else:
+            # Being comparable is an equivalence: the lowest index names the family.
+            first = next((name for name, family in families.items() if i in family), i)
+            families.setdefault(first, {i}).update((i, j))
+    for family in families.values():
+        judged.update(_judge_family(members, sorted(family), metric, stored))
+    return judged
+
+
+def _judge_family(
+    members: Sequence[Member], family: Sequence[int], metric: str, stored: Collection[float]
+) -> Mapping[Pair, Judgement]:
+    table, sessions = _table(members, family, metric)
+    judged: dict[Pair, Judgement] = {}
+    if len(table) > 1:
+        judged.update(_judge_together(members, table, metric, sessions, stored))
+    for pair in combinations(family, 2):
+        if pair not in judged:
+            judged[pair] = _judge_alone(members, pair, metric)
+    return judged
+
+
+def _table(
+    members: Sequence[Member], family: Sequence[int], metric: str
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Return the cells that share enough sessions for verdicts, and those sessions.
+
+    Cells with the fewest sessions leave until the rest share enough.
+    """
+    table = sorted(family, key=lambda index: (-len(members[index].sessions), index))
+    while len(table) > 1:
+        sessions = _shared_sessions(members, table, metric)
+        if len(sessions) >= MIN_SESSIONS:
+            return sorted(table), sessions
+        table.pop()
+    return [], []
+
+
+def _shared_sessions(members: Sequence[Member], indices: Sequence[int], metric: str) -> Sequence[int]:
+    numbers = set.intersection(*(set(members[index].sessions) for index in indices))
+    programs = list(TERMS[metric])
+    return [
+        number
+        for number in sorted(numbers)
+        if shared_rounds([members[index].sessions[number] for index in indices], programs)
+    ]
+
+
+def _judge_alone(members: Sequence[Member], pair: Pair, metric: str) -> Judgement:
+    """Judge a pair outside the table of verdicts: it shares too few sessions."""
+    sessions = _shared_sessions(members, pair, metric)
+    if not sessions:
+        return not_comparable("they share no round of any session")
+    judgement = _judge_together(members, pair, metric, sessions)[pair]
+    if len(sessions) < MIN_SESSIONS:
+        return judgement
+    why = "the cells of its table share too few sessions"
+    return replace(judgement, verdict="no difference shown", why=why, floor=None, labels=())
+
+
+def _judge_together(
+    members: Sequence[Member],
+    indices: Sequence[int],
+    metric: str,
+    sessions: Sequence[int],
+    stored: Collection[float] = (),
+) -> Mapping[Pair, Judgement]:
+    chosen = [[members[index].sessions[number] for index in indices] for number in sessions]
+    if METRICS[metric].kind == "marginal":
+        judged = _judge_marginal(chosen, metric, stored)
+    else:
+        (program,) = TERMS[metric]
+        shared = [shared_rounds(cells, [program]) for cells in chosen]
+        judged = judge_rounds(
+            [
+                [cell.column(program, rounds) for cell in cells]
+                for cells, rounds in zip(chosen, shared, strict=True)
+            ],
+            stored,
+        )
+    return {(indices[i], indices[j]): judgement for (i, j), judgement in judged.items()}
+
+
+def _judge_marginal(
+    sessions: Sequence[Sequence[Session]], metric: str, stored: Collection[float]
+) -> Mapping[Pair, Judgement]:
+    """Judge a metric that is a difference of programs, by one value a session and cell."""
+    logs = [[log(cell.value(metric) or 0.0) for cell in cells] for cells in sessions]
+    ratios = {
+        (i, j): [line[j] - line[i] for line in logs] for i, j in combinations(range(len(sessions[0])), 2)
+    }
+    if len(sessions) >= MIN_SESSIONS:
+        return judge_logs(ratios, logs, stored)
+    if len(sessions) > 1:
+        why = too_few(len(sessions))
+        return {pair: undecided(mean_interval(values), why) for pair, values in ratios.items()}
+    (cells,) = sessions
+    return {
+        (i, j): one_process(ratios[i, j][0], _marginal_interval(cells[i], cells[j], metric))
+        for i, j in ratios
+    }
+
+
+def _marginal_interval(a: Session, b: Session, metric: str) -> tuple[float, float] | None:
+    """Return the interval of the log-ratio in one session; None where it reaches zero."""
+    import numpy
+
+    terms = TERMS[metric]
+    rounds = shared_rounds([a, b], list(terms))
+    rows = [cell.column(program, rounds) for cell in (a, b) for program in terms]
+    medians = resampled_medians(rows)
+    signs = list(terms.values())
+    left, right = medians[:, : len(signs)] @ signs, medians[:, len(signs) :] @ signs
+    if min(left.min(), right.min()) <= 0:
+        return None
+    return percentile_interval(numpy.log(right / left))

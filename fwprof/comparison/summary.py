@@ -1,0 +1,243 @@
+"""One cell in figures: what `--json` prints of it, derived from its raw blocks.
+
+Owns the estimators (docs/reference/protocol.md) and every reason a metric has no value. Knows no
+other cell: pairs are judged elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, log
+from typing import Literal
+
+from fwprof.comparison.series import (
+    STARTUP,
+    TERMS,
+    Session,
+    batch_size,
+    session_values,
+    sessions_of,
+)
+from fwprof.metrics import METRICS
+from fwprof.records import CellPlan, CellResult, CellSummary, MetricValue, ProgramName, Reading, RunResult
+from fwprof.statistics import (
+    geometric_mean,
+    mean_interval,
+    median,
+    percentile_interval,
+    resampled_medians,
+)
+
+Bound = Literal["launch", "compute", "memory", "data"]
+
+BOUND_SHARE = 50.0
+"""Percent of the machine's best that a step must reach for it to be called the limit: above half,
+nothing else can take up more of the step."""
+LAUNCH_SHARE = 25.0
+"""Below a quarter of both the arithmetic and the bandwidth, most of the step is neither: what is
+left is the framework's own work of launching operations."""
+DATA_SHARE = 0.5
+"""Of the step time: fetching a batch that takes longer than this cannot hide behind the step."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One cell with its plan, its run and its sessions, as the metrics below read it."""
+
+    cell: CellResult
+    plan: CellPlan
+    limits: Mapping[str, Reading]
+    sessions: Mapping[int, Session]
+
+
+def summarize_cell(
+    cell: CellResult, plan: CellPlan, result: RunResult, labels: tuple[str, ...]
+) -> CellSummary:
+    """Return one cell as `--json` prints it."""
+    limits = result.limits.get(f"{plan.device.name}/{plan.threads}/{plan.precision}", {})
+    subject = Subject(cell=cell, plan=plan, limits=limits, sessions=sessions_of(cell))
+    metrics = metrics_of(subject)
+    description = cell.description
+    return CellSummary(
+        id=cell.id,
+        framework=plan.framework.name,
+        mode=description.mode if description else None,
+        backend=description.backend if description else None,
+        device=plan.device.name,
+        workload=plan.workload.name,
+        batch_size=batch_size(cell, plan),
+        precision=plan.precision,
+        settings_preset=plan.settings_preset,
+        fate=cell.fate,
+        labels=labels,
+        reason=cell.failure.message if cell.failure else None,
+        sessions=len(subject.sessions),
+        threads=plan.threads,
+        environment=plan.environment,
+        world_size=plan.world_size,
+        data_pipeline=plan.data_pipeline,
+        trainable=plan.trainable,
+        bound=bound_of(metrics),
+        training=cell.training,
+        versions=description.versions if description else {},
+        settings=description.settings if description else {},
+        equivalence=cell.equivalence,
+        metrics=metrics,
+        checks=tuple(
+            check
+            for measurement in cell.measurements
+            if not measurement.replica
+            for check in measurement.checks
+        ),
+    )
+
+
+def metrics_of(subject: Subject) -> dict[str, MetricValue]:
+    """Return every metric of the common table, null with its reason where it has no value."""
+    metrics = times_of(subject)
+    metrics["throughput"] = _throughput(subject, metrics["pipelined_step_time"])
+    for name in (*STARTUP, "compile_time"):
+        values = session_values(subject.cell, subject.plan, name, subject.sessions)
+        metrics[name] = _single(name, median(values.values()) if values else None, _why_no_time(subject))
+    for name in ("host_peak", "host_import"):
+        metrics[name] = _reading(name, subject.cell.readings.get(name))
+    metrics["host_work"] = _difference("host_work", metrics["host_peak"], metrics["host_import"])
+    metrics["flops"] = _single(
+        "flops", subject.plan.workload.flops, "not known for a model of the user's own"
+    )
+    step, workload = metrics["step_time"].p50, subject.plan.workload
+    metrics["share_of_best_gemm"] = _share("share_of_best_gemm", workload.flops, step, subject, "best_gemm")
+    metrics["share_of_copy"] = _share("share_of_copy", workload.traffic_bytes, step, subject, "best_copy")
+    order = (*METRICS, *sorted(set(subject.cell.readings) - set(METRICS)))
+    for name in set(order) - set(metrics):
+        metrics[name] = _reading(name, subject.cell.readings.get(name))
+    return {name: metrics[name] for name in order}
+
+
+def times_of(subject: Subject) -> dict[str, MetricValue]:
+    """Return the metrics that are made of timed programs."""
+    if len(subject.sessions) == 1:
+        (session,) = subject.sessions.values()
+        return _times_of_one(session, _why_no_time(subject))
+    return {name: _time_of_several(name, subject) for name in TERMS}
+
+
+def bound_of(metrics: Mapping[str, MetricValue]) -> Bound | None:
+    """Return what bounds the step, as far as its shares of the machine's best tell."""
+    step, data = metrics["step_time"].p50, metrics["data_time"].p50
+    if step is None:
+        return None
+    if data is not None and data > DATA_SHARE * step:
+        return "data"
+    gemm, copy = metrics["share_of_best_gemm"].value, metrics["share_of_copy"].value
+    if gemm is not None and gemm >= BOUND_SHARE:
+        return "compute"
+    if copy is not None and copy >= BOUND_SHARE:
+        return "memory"
+    if gemm is not None and copy is not None and max(gemm, copy) < LAUNCH_SHARE:
+        return "launch"
+    return None
+
+
+def _times_of_one(session: Session, reason: str) -> dict[str, MetricValue]:
+    """Return the times of one session: all programs resampled over the same rounds."""
+    rounds, programs = session.rounds(), list(session.programs)
+    if not rounds:
+        return {name: _null(name, reason) for name in TERMS}
+    medians = resampled_medians([session.column(name, rounds) for name in programs])
+    times = {}
+    for name, terms in TERMS.items():
+        p50 = session.value(name)
+        if p50 is None:
+            times[name] = _null(name, _missing(terms, session))
+            continue
+        resampled = medians @ [terms.get(program, 0) for program in programs]
+        times[name] = _series(
+            name, p50, session.value(name, 0.1), percentile_interval(resampled), len(rounds)
+        )
+    return times
+
+
+def _time_of_several(name: str, subject: Subject) -> MetricValue:
+    """Return one time over sessions: geometric mean and t; a marginal one may be ≤ 0, so its mean."""
+    found = {
+        number: value
+        for number, session in subject.sessions.items()
+        if (value := session.value(name)) is not None
+    }
+    if not found:
+        sessions = list(subject.sessions.values())
+        return _null(name, _missing(TERMS[name], sessions[0]) if sessions else _why_no_time(subject))
+    p50s = list(found.values())
+    p10s = [value for number in found if (value := subject.sessions[number].value(name, 0.1)) is not None]
+    count = sum(len(subject.sessions[number].rounds()) for number in found)
+    if METRICS[name].kind == "marginal":
+        return _series(name, sum(p50s) / len(p50s), sum(p10s) / len(p10s), _interval(p50s), count)
+    interval = _interval([log(value) for value in p50s])
+    spread = (exp(interval[0]), exp(interval[1])) if interval else None
+    return _series(name, geometric_mean(p50s), geometric_mean(p10s), spread, count)
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float] | None:
+    return mean_interval(values)[1:] if len(values) > 1 else None
+
+
+def _throughput(subject: Subject, step: MetricValue) -> MetricValue:
+    batch = batch_size(subject.cell, subject.plan)
+    if step.p50 is None or batch is None:
+        return _null("throughput", step.reason or "the batch size is not known")
+    samples = batch * 1e9
+    interval = (samples / step.ci95[1], samples / step.ci95[0]) if step.ci95 else None
+    return _series("throughput", samples / step.p50, None, interval, step.count)
+
+
+def _share(name: str, amount: int | None, step_ns: float | None, subject: Subject, limit: str) -> MetricValue:
+    if amount is None:
+        return _null(name, "what the model needs is not known")
+    if step_ns is None:
+        return _null(name, _why_no_time(subject))
+    best = subject.limits.get(limit)
+    if best is None or not best.value:
+        return _null(name, (best.reason if best else "") or "the machine's best was not measured")
+    return _single(name, 100.0 * amount / (step_ns * 1e-9) / best.value)
+
+
+def _difference(name: str, whole: MetricValue, part: MetricValue) -> MetricValue:
+    if whole.value is None or part.value is None:
+        return _null(name, whole.reason or part.reason or "")
+    return _single(name, whole.value - part.value)
+
+
+def _reading(name: str, reading: Reading | None) -> MetricValue:
+    if reading is None:
+        return _null(name, "not measured in this run")
+    if reading.value is None:
+        return MetricValue(unit=reading.unit, reason=reading.reason or "not measured")
+    return MetricValue(unit=reading.unit, value=reading.value)
+
+
+def _series(
+    name: str, p50: float, p10: float | None, ci95: tuple[float, float] | None, count: int | None
+) -> MetricValue:
+    metric = METRICS[name]
+    return MetricValue(unit=metric.unit, kind=metric.kind, p50=p50, p10=p10, ci95=ci95, count=count)
+
+
+def _single(name: str, value: float | int | None, reason: str = "") -> MetricValue:
+    if value is None:
+        return _null(name, reason)
+    return MetricValue(unit=METRICS[name].unit, kind=METRICS[name].kind, value=value)
+
+
+def _null(name: str, reason: str) -> MetricValue:
+    return MetricValue(unit=METRICS[name].unit, kind=METRICS[name].kind, reason=reason)
+
+
+def _missing(terms: Mapping[ProgramName, int], session: Session) -> str:
+    names = [name for name in terms if name not in session.programs]
+    return f"program {' and '.join(names)} was not timed" if names else "no round is complete"
+
+
+def _why_no_time(subject: Subject) -> str:
+    return f"the cell is {subject.cell.fate}" if subject.cell.fate != "ok" else "no round was measured"

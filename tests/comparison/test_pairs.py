@@ -1,0 +1,165 @@
+"""Which cells may be compared, and what is said of each pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from fwprof.comparison import summarize
+from fwprof.records import Comparison, Equivalence, Failure, RunResult, WorkloadPlan
+
+MS = 1_000_000.0
+REFERENCE = Equivalence(status="reference")
+
+
+def compared(run: RunResult, metric: str = "step_time", **options: Any) -> Sequence[Comparison]:
+    found = summarize(run, "folder", stored=options.get("stored", {})).comparisons
+    return [one for one in found if one.metric == metric]
+
+
+def test_one_process_shows_the_ratio_and_claims_nothing(build: Any, sessions: Any) -> None:
+    run = build.run(build.cell("a", *sessions(MS, count=1)), build.cell("b", *sessions(2 * MS, count=1)))
+    (one,) = compared(run)
+    assert (one.a, one.b, one.verdict) == ("a", "b", "one process")
+    assert one.ratio == pytest.approx(2, rel=0.02)
+    assert one.ci95[0] < one.ratio < one.ci95[1]
+
+
+def test_three_sessions_are_too_few_for_a_verdict(build: Any, sessions: Any) -> None:
+    run = build.run(build.cell("a", *sessions(MS, count=3)), build.cell("b", *sessions(2 * MS, count=3)))
+    (one,) = compared(run)
+    assert one.verdict == "no difference shown"
+    assert one.why == "3 sessions: a verdict needs 5 (--thorough)"
+    assert one.ci95[0] < one.ratio < one.ci95[1]
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"), [(1.1, "slower"), (0.9, "faster"), (1.0, "no difference shown")]
+)
+def test_five_sessions_give_a_verdict_on_the_second_cell(
+    build: Any, sessions: Any, factor: float, verdict: str
+) -> None:
+    run = build.run(build.cell("a", *sessions(MS)), build.cell("b", *sessions(factor * MS, seed=1)))
+    (one,) = compared(run)
+    assert one.verdict == verdict
+    assert one.ratio == pytest.approx(factor, rel=0.02)
+    assert one.labels == ("floor_unknown",)
+    assert one.noise_floor is None
+
+
+def test_a_difference_within_the_noise_floor_is_not_called(build: Any, sessions: Any) -> None:
+    run = build.run(build.cell("a", *sessions(MS)), build.cell("b", *sessions(1.1 * MS)))
+    (one,) = compared(run, stored={"step_time": [0.5] * 20})
+    assert one.verdict == "no difference shown"
+    assert "noise floor" in one.why
+    assert one.noise_floor == pytest.approx(0.5 / 5**0.5)
+    assert one.labels == ()
+
+
+def test_all_pairs_of_a_group_are_judged_at_once(build: Any, sessions: Any) -> None:
+    cells = [build.cell(name, *sessions(step * MS)) for name, step in (("a", 1), ("b", 1.3), ("c", 1.31))]
+    found = {(one.a, one.b): one for one in compared(build.run(*cells))}
+    assert {pair: one.verdict for pair, one in found.items()} == {
+        ("a", "b"): "slower",
+        ("a", "c"): "slower",
+        ("b", "c"): found["b", "c"].verdict,
+    }
+    assert "3 cells judged at once" in found["a", "b"].why
+
+
+def test_a_verdict_on_unchecked_cells_says_that_they_were_not_checked(build: Any, sessions: Any) -> None:
+    cells = [build.cell("a", *sessions(MS)), build.cell("b", *sessions(2 * MS))]
+    assert "not checked" in compared(build.run(*cells))[0].why
+    checked = [build.cell("a", *sessions(MS), equivalence=REFERENCE)]
+    checked += [build.cell("b", *sessions(2 * MS), equivalence=Equivalence(status="equivalent"))]
+    assert "not checked" not in compared(build.run(*checked))[0].why
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"workload": WorkloadPlan(name="lenet")}, "different workload: mlp and lenet"),
+        ({"precision": "bfloat16"}, "different precision: float32 and bfloat16"),
+        ({"settings_preset": "equal"}, "different settings preset: as-shipped and equal"),
+        ({"world_size": 2}, "different world size: 1 and 2"),
+    ],
+)
+def test_cells_that_do_other_work_are_not_comparable(
+    build: Any, sessions: Any, changes: dict[str, Any], why: str
+) -> None:
+    cells = [build.cell("a", *sessions(MS)), build.cell("b", *sessions(2 * MS))]
+    run = build.run(*cells, plans=[build.plan("a"), build.plan("b", **changes)])
+    summary = summarize(run, "folder", stored={})
+    (one,) = summary.comparisons
+    assert (one.verdict, one.why, one.ratio) == ("not comparable", why, None)
+    assert summary.recommendations == ()
+
+
+def test_a_cell_that_failed_is_not_comparable(build: Any, sessions: Any) -> None:
+    failure = Failure(fate="killed", stage="block", message="killed by SIGKILL")
+    cells = [build.cell("a", *sessions(MS)), build.cell("b", *sessions(MS), fate="killed", failure=failure)]
+    (one,) = compared(build.run(*cells))
+    assert (one.verdict, one.why) == ("not comparable", "b is killed: killed by SIGKILL")
+
+
+def test_a_cell_that_computes_something_else_is_never_ranked(build: Any, sessions: Any) -> None:
+    wrong = Equivalence(status="not_equivalent", first_difference="2.kernel")
+    run = build.run(build.cell("a", *sessions(MS)), build.cell("b", *sessions(MS / 2), equivalence=wrong))
+    summary = summarize(run, "folder", stored={})
+    assert summary.comparisons[0].why == "b does not compute the same: 2.kernel differs"
+    assert summary.recommendations == ()
+    assert "not_equivalent" in summary.cells[1].labels
+
+
+def test_phases_of_whole_graphs_are_compared_with_each_other_only(build: Any, sessions: Any) -> None:
+    whole = build.description(labels=("whole_graph",))
+    cells = [build.cell("a", *sessions(MS))]
+    cells += [build.cell(name, *sessions(2 * MS), description=whole) for name in ("b", "c")]
+    run = build.run(*cells)
+    assert [one.verdict for one in compared(run)] == ["slower", "slower", "no difference shown"]
+    for phase in ("forward_time", "backward_time", "optimizer_time"):
+        verdicts = [one.verdict for one in compared(run, phase)]
+        assert verdicts == ["not comparable", "not comparable", "no difference shown"]
+
+
+def test_phases_are_compared_session_by_session(build: Any, sessions: Any) -> None:
+    for count, verdict in ((1, "one process"), (3, "no difference shown"), (5, "slower")):
+        run = build.run(
+            build.cell("a", *sessions(MS, count=count)), build.cell("b", *sessions(2 * MS, count=count))
+        )
+        (one,) = compared(run, "backward_time")
+        assert one.verdict == verdict
+        assert one.ratio == pytest.approx(2, rel=0.05)
+        assert one.ci95[0] < one.ratio < one.ci95[1]
+
+
+def test_a_phase_at_zero_has_no_ratio(build: Any) -> None:
+    flat = build.blocks([MS] * 10, {"forward": 0.5, "forward_backward": 1.0, "run": 1.0})
+    free = build.cell("a", measurements=(build.measurement([], blocks=flat),))
+    (one,) = compared(build.run(free, build.cell("b", [MS] * 10)), "optimizer_time")
+    assert one.why == "optimizer_time of a is not above zero in every session"
+
+
+def test_a_cell_with_fewer_sessions_stands_outside_the_table(build: Any, sessions: Any) -> None:
+    cells = [build.cell("a", *sessions(MS)), build.cell("b", *sessions(2 * MS))]
+    cells.append(build.cell("c", *sessions(3 * MS, count=2)))
+    found = {(one.a, one.b): one for one in compared(build.run(*cells))}
+    assert found["a", "b"].verdict == "slower"
+    assert "2 cells judged at once" in found["a", "b"].why
+    assert found["a", "c"].why == "2 sessions: a verdict needs 5 (--thorough)"
+
+
+def test_cells_that_share_no_session_are_not_comparable(build: Any) -> None:
+    late = build.measurement([MS] * 10, session=1)
+    run = build.run(build.cell("a", [MS] * 10), build.cell("b", measurements=(late,)))
+    (one,) = compared(run)
+    assert one.why == "they share no round of any session"
+
+
+def test_a_program_that_one_cell_lacks_is_not_compared(build: Any) -> None:
+    bare = build.measurement([], blocks=build.blocks([MS] * 10, {"run": 1.0}))
+    run = build.run(build.cell("a", [MS] * 10), build.cell("b", measurements=(bare,)))
+    assert compared(run)[0].verdict == "one process"
+    assert compared(run, "forward_time")[0].why == "forward_time of b was not measured"
