@@ -27,6 +27,8 @@ LABELS = {
     "synthetic_data": "the data is made from the seed, not real",
     "in_process": "measured inside the caller's process, without isolation",
     "incomplete": "the worker ended early; the rounds before are kept",
+    "not_equivalent": "does not compute the same as the reference: timed, never ranked",
+    "whole_graph": "the framework compiles each program as one graph: its phases are no pieces of its step",
     "floor_unknown": "fewer than 20 stored A/A ratios: the noise floor of this machine is not known yet",
 }
 """Every label a cell or a comparison may carry."""
