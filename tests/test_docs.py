@@ -100,6 +100,8 @@ def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "COLUMNS": "120",
+        "FWPROF_MAX_SECONDS": "2",  # the commands are under test, not their figures
+        "FWPROF_NO_MEMORY": "1",
     }
     for block in blocks_of(page):
         if "file" in block.marks:
