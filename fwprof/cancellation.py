@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 
 class Cancellation:
@@ -16,6 +17,8 @@ class Cancellation:
         self._is_cancelled = False
         self._reader: int | None = None
         self._writer: int | None = None
+        # Reentrant: a signal handler may come while its own thread holds it.
+        self._lock = threading.RLock()
 
     @property
     def is_cancelled(self) -> bool:
@@ -24,24 +27,26 @@ class Cancellation:
 
     def cancel(self) -> None:
         """Ask the run to stop. Calling it again changes nothing."""
-        self._is_cancelled = True
-        if self._writer is not None:
-            # Wakes the launcher, which sleeps in poll while a worker measures.
-            os.write(self._writer, b"!")
+        with self._lock:
+            is_first, self._is_cancelled = not self._is_cancelled, True
+            if is_first and self._writer is not None:
+                # Wakes the launcher, which sleeps in poll while a worker measures.
+                os.write(self._writer, b"!")
 
     def open_descriptor(self) -> int:
         """Return a descriptor that becomes readable on `cancel`. For the launcher."""
-        if self._reader is None:
-            self._reader, self._writer = os.pipe()
-            os.set_blocking(self._writer, False)
-            if self._is_cancelled:
-                os.write(self._writer, b"!")
-        return self._reader
+        with self._lock:
+            if self._reader is None:
+                self._reader, self._writer = os.pipe()
+                if self._is_cancelled:
+                    os.write(self._writer, b"!")
+            return self._reader
 
     def close_descriptor(self) -> None:
         """Close what `open_descriptor` opened. For the launcher."""
-        reader, writer = self._reader, self._writer
-        self._reader = self._writer = None
+        with self._lock:
+            reader, writer = self._reader, self._writer
+            self._reader = self._writer = None
         for descriptor in (reader, writer):
             if descriptor is not None:
                 os.close(descriptor)
