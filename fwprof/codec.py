@@ -45,24 +45,30 @@ def decode_stored(data: bytes, type_: type[T], source: str) -> T:
         StoreError: not JSON, of a newer major schema version, or not of this type.
     """
     try:
-        return msgspec.json.decode(data, type=type_)
-    except msgspec.MsgspecError as strict_error:
+        record = msgspec.json.decode(data, type=type_)
+        _refuse_newer(getattr(record, "schema_version", SCHEMA_VERSION), source)
+        return record
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         # Only now the slow, lenient way: the file is newer, or it is broken.
         try:
             raw = msgspec.json.decode(data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise StoreError(f"{source} is not JSON", cause=str(error)) from error
-        version = raw.get("schema_version", SCHEMA_VERSION) if isinstance(raw, dict) else SCHEMA_VERSION
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise StoreError(
-                f"{source} was written by a newer fwprof",
-                cause=f"schema version {version}; this fwprof reads up to {SCHEMA_VERSION}",
-                next="pip install --upgrade fwprof",
-            ) from strict_error
+        if isinstance(raw, dict):
+            _refuse_newer(raw.get("schema_version", SCHEMA_VERSION), source)
         try:
             return msgspec.convert(_prune(raw, inspect.type_info(type_)), type_)
         except msgspec.ValidationError as error:
             raise StoreError(f"{source} does not hold what it should", cause=str(error)) from error
+
+
+def _refuse_newer(version: object, source: str) -> None:
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{source} was written by a newer fwprof",
+            cause=f"schema version {version}; this fwprof reads up to {SCHEMA_VERSION}",
+            next="pip install --upgrade fwprof",
+        )
 
 
 def _prune(value: Any, type_: inspect.Type) -> Any:
