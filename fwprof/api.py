@@ -61,7 +61,7 @@ def profile(
 
     Args:
         request: what to measure; or give its fields as keywords. `plugins` and `models` may be
-            written as on the command line: ``plugins=("torch:compile",)`` style strings.
+            written as on the command line: ``plugins=("NAME:VARIANT",)``.
         observer: is called with each event, in the calling thread, never while a block is timed.
         cancellation: its `cancel()`, called from another thread, stops the run; what was measured
             is stored and returned with `is_interrupted`.
@@ -78,12 +78,12 @@ def profile(
         PluginError: nothing of it can run here.
         StoreError: the output folder cannot be written.
     """
-    plan = make_plan(request, **keywords)
+    plan = msgspec.structs.replace(make_plan(request, **keywords), is_isolated=isolate)
     folder = store.RunFolder.create(plan, machine_facts())
     observer(
         events.RunPlanned(plan=plan, path=str(folder.path), estimated_seconds=planning.estimate_seconds(plan))
     )
-    return launcher.run_plan(folder, observer, cancellation or Cancellation(), is_isolated=isolate)
+    return launcher.run_plan(folder, observer, cancellation or Cancellation())
 
 
 def make_plan(request: RunRequest | None = None, **keywords: Any) -> RunPlan:
@@ -99,27 +99,27 @@ def make_plan(request: RunRequest | None = None, **keywords: Any) -> RunPlan:
 
 
 def _request(request: RunRequest | None, keywords: Mapping[str, Any]) -> RunRequest:
-    if request is not None:
-        if keywords:
-            raise RequestError(
-                "a request and keywords were given together",
-                cause=f"keywords: {', '.join(keywords)}",
-                next="use msgspec.structs.replace(request, …), or keywords alone",
-            )
-        return request
+    if request is not None and keywords:
+        raise RequestError(
+            "a request and keywords were given together",
+            cause=f"keywords: {', '.join(keywords)}",
+            next="use msgspec.structs.replace(request, …), or keywords alone",
+        )
     fields = dict(keywords)
     for name, parse in (("plugins", choices.parse_framework), ("models", choices.parse_model)):
-        if name in fields:
-            fields[name] = tuple(parse(each) if isinstance(each, str) else each for each in fields[name])
+        if isinstance(given := fields.get(name), tuple | list):
+            fields[name] = [parse(each) if isinstance(each, str) else each for each in given]
     try:
-        return msgspec.convert({**_builtins(fields)}, RunRequest)
-    except msgspec.ValidationError as error:
+        # A record checks its types only here: one made by hand goes the same way.
+        return msgspec.convert(msgspec.to_builtins(request or fields, enc_hook=_path_text), RunRequest)
+    except (msgspec.ValidationError, TypeError) as error:
         raise RequestError("the request does not fit RunRequest", cause=str(error)) from error
 
 
-def _builtins(fields: Mapping[str, Any]) -> dict[str, Any]:
-    converted: dict[str, Any] = msgspec.to_builtins(fields, enc_hook=str)
-    return converted
+def _path_text(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} is neither text, number nor record")
 
 
 def _find_devices(name: str) -> FoundDevices | FwprofError:

@@ -13,14 +13,14 @@ from types import TracebackType
 from fwprof import environment
 from fwprof.cancellation import Cancellation
 from fwprof.codec import encode
-from fwprof.errors import InterruptedRunError
+from fwprof.errors import FwprofError, InterruptedRunError, PluginError
 from fwprof.events import Observer
 from fwprof.launcher.cell import CellWorker
 from fwprof.launcher.guard import Guard
-from fwprof.launcher.in_process import InProcessWorker
+from fwprof.launcher.in_process import InProcessWorker, imports_restored
 from fwprof.launcher.link import Link
 from fwprof.launcher.process import Switchboard, WorkerProcess
-from fwprof.records import CellPlan, RunPlan, frames
+from fwprof.records import CellPlan, Failure, RunPlan, frames
 from fwprof.store import RunFolder
 from fwprof.store.layout import REPLICA
 from fwprof.workloads.inputs import write_inputs
@@ -33,16 +33,13 @@ class RunContext:
         folder: where the run is stored.
         observer: who is told what happens.
         cancellation: who may stop the run.
-        is_isolated: whether workers are processes of their own.
     """
 
-    def __init__(
-        self, folder: RunFolder, observer: Observer, cancellation: Cancellation, *, is_isolated: bool
-    ) -> None:
+    def __init__(self, folder: RunFolder, observer: Observer, cancellation: Cancellation) -> None:
         self.folder = folder
         self.plan: RunPlan = folder.plan
         self.observer = observer
-        self.is_isolated = is_isolated
+        self.is_isolated = folder.plan.is_isolated
         self._cancellation = cancellation
         self._open: list[CellWorker] = []
         self._workers_of: dict[str, list[CellWorker]] = {}
@@ -55,6 +52,8 @@ class RunContext:
         if self.is_isolated:
             self._guard = Guard()
             self._stack.callback(self._guard.close)
+        else:
+            self._stack.enter_context(imports_restored())
         return self
 
     def __exit__(
@@ -112,17 +111,38 @@ class RunContext:
             self._switchboard, self._guard, variables, self.plan.limits, log, cell.interpreter
         )
 
-    def order_open(
-        self, cell: CellPlan, passes: Sequence[str] = ("timing",), *, with_data: bool = False
-    ) -> frames.Open:
-        """Return the order that opens a cell, its inputs written and its cache folder empty."""
-        return frames.Open(
+    def open_cell(
+        self, worker: CellWorker, passes: Sequence[str] = ("timing",), *, with_data: bool = False
+    ) -> bool:
+        """Let a worker import, build and take its first steps; tell whether it did.
+
+        Args:
+            worker: the worker.
+            passes: which meters take part.
+            with_data: whether it needs the whole data set.
+        """
+        cell = worker.cell
+        try:
+            inputs = self._inputs(cell, with_data=with_data)
+        except FwprofError as error:
+            # Data that is not there is this cell's failure: the other cells go on.
+            worker.fail(
+                Failure(
+                    fate="unsupported" if isinstance(error, PluginError) else "failed",
+                    stage="build",
+                    message=": ".join(filter(None, (error.what, error.cause))),
+                    next=error.next,
+                )
+            )
+            return False
+        order = frames.Open(
             cell=cell,
             schedule=self.plan.schedule,
-            inputs=str(self._inputs(cell, with_data=with_data)),
+            inputs=str(inputs),
             cache=str(self.cache()),
             passes=tuple(passes),
         )
+        return worker.ask(order, frames.Ready) is not None
 
     def cache(self) -> Path:
         """Return a new empty folder for what a framework caches on disk."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from fwprof.cancellation import Cancellation
 from fwprof.errors import InterruptedRunError
@@ -46,3 +50,21 @@ class InProcessWorker:
 
     def _gone(self) -> Failure:
         return Failure(fate="failed", stage=self.stage, message="the worker had already ended")
+
+
+@contextmanager
+def imports_restored() -> Iterator[None]:
+    """Take the folders that were added to `sys.path` inside off again, and forget their modules.
+
+    The user's own model is imported as a script is. Frameworks stay imported: most cannot be twice.
+    """
+    before, modules = list(sys.path), set(sys.modules)
+    try:
+        yield
+    finally:
+        added = {Path(folder) for folder in sys.path} - {Path(folder) for folder in before}
+        sys.path[:] = before
+        for name in set(sys.modules) - modules:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file is not None and added & set(Path(file).parents):
+                del sys.modules[name]

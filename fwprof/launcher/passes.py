@@ -31,8 +31,9 @@ def measure_resources(context: RunContext, cell: CellPlan) -> None:
     try:
         if not context.is_isolated:
             nothing = Reading(value=None, unit="bytes", reason=NOT_ISOLATED)
-            worker.note(frames.Readings(pass_name="memory", readings={"host_peak": nothing}))
-        elif worker.ask(context.order_open(cell, ("memory", "energy")), frames.Ready) is not None:
+            readings = {"host_peak": nothing, "host_import": nothing}
+            worker.note(frames.Readings(pass_name="memory", readings=readings))
+        elif context.open_cell(worker, ("memory", "energy")):
             for pass_name, seconds in (("memory", MEMORY_SECONDS), ("energy", ENERGY_SECONDS)):
                 context.check_cancelled()
                 order = frames.TakeReadings(pass_name=pass_name, seconds=seconds, rate_hz=SAMPLE_HZ)
@@ -51,7 +52,7 @@ def train(context: RunContext, cell: CellPlan, epochs: int) -> None:
         else None
     )
     try:
-        if worker.ask(context.order_open(cell, (), with_data=True), frames.Ready) is not None:
+        if context.open_cell(worker, (), with_data=True):
             worker.ask(frames.Train(epochs=epochs), frames.Finished)
         worker.finish()
     finally:

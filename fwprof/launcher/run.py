@@ -13,9 +13,7 @@ from fwprof.records import RunResult
 from fwprof.store import RunFolder
 
 
-def run_plan(
-    folder: RunFolder, observer: Observer, cancellation: Cancellation, *, is_isolated: bool
-) -> RunResult:
+def run_plan(folder: RunFolder, observer: Observer, cancellation: Cancellation) -> RunResult:
     """Measure everything that a stored plan says, and store the result.
 
     A cell that fails is a stored result; the others go on. Cancelled, the run stores what it has.
@@ -25,7 +23,7 @@ def run_plan(
     """
     is_interrupted = False
     try:
-        with RunContext(folder, observer, cancellation, is_isolated=is_isolated) as context:
+        with RunContext(folder, observer, cancellation) as context:
             _measure(context)
     except InterruptedRunError:
         is_interrupted = True

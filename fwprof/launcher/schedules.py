@@ -73,7 +73,7 @@ class _Session:
         """Let each import, build and take its first steps: one at a time, since that is timed."""
         for worker in workers:
             self._context.check_cancelled()
-            worker.ask(self._context.order_open(worker.cell), frames.Ready)
+            self._context.open_cell(worker)
 
     def _control(self, cells: Sequence[CellPlan]) -> CellPlan | None:
         """Return the cell whose replica is this session's A/A control: each in turn."""

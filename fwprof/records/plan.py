@@ -142,6 +142,8 @@ class RunPlan(Record, frozen=True, kw_only=True):
     """Wall-clock limit of each stage in seconds."""
     unavailable: dict[str, str] = {}
     """What was asked for and cannot run here (`plugin or device` → why); the rest goes on."""
+    is_isolated: bool = True
+    """Whether every worker is a process of its own."""
 
     def cells(self) -> tuple[CellPlan, ...]:
         """Return the cells of all groups in order."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
-
-import msgspec
 
 from fwprof.codec import decode_stored, digest
 from fwprof.errors import StoreError
@@ -43,9 +41,7 @@ def assemble(path: Path, *, duration_ns: int = 0, is_interrupted: bool = True) -
     """
     plan = decode_stored(read_bytes(path / PLAN), RunPlan, str(path / PLAN))
     machine = decode_stored(read_bytes(path / MACHINE), MachineFacts, str(path / MACHINE))
-    limits = {
-        line.key: line.readings for line in _lines(path / LIMITS, lambda data: _decode(data, MeasuredLimits))
-    }
+    limits = {line.key: line.readings for line in _lines(path / LIMITS, MeasuredLimits)}
     return RunResult(
         plan=plan,
         machine=machine,
@@ -53,26 +49,31 @@ def assemble(path: Path, *, duration_ns: int = 0, is_interrupted: bool = True) -
         duration_ns=duration_ns,
         is_interrupted=is_interrupted,
         limits=limits,
-        cells=tuple(_assemble_cell(path / CELLS / cell.id, cell) for cell in plan.cells()),
+        cells=tuple(
+            _assemble_cell(path / CELLS / cell.id, cell, is_isolated=plan.is_isolated)
+            for cell in plan.cells()
+        ),
     )
 
 
-def _decode(data: bytes, type_: type[MeasuredLimits]) -> MeasuredLimits:
-    return msgspec.json.decode(data, type=type_)
+def _lines(path: Path, type_: type[T]) -> Iterator[T]:
+    """Yield the records of a journal; a last line that was cut off is left out.
 
-
-def _lines(path: Path, decode: Callable[[bytes], T]) -> Iterator[T]:
-    """Yield the records of a journal; a last line that was cut off is left out."""
+    Raises:
+        StoreError: another line cannot be read; names it.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return
-    for line in data.splitlines():
+    lines = data.splitlines()
+    for number, line in enumerate(lines, start=1):
         try:
-            yield decode(line)
-        except msgspec.MsgspecError:
-            # Only a killed writer leaves such a line, and only as the last one.
-            return
+            yield decode_stored(line, type_, f"{path}, line {number},")
+        except StoreError:
+            # A killed writer leaves such a line, and only as the last one.
+            if number < len(lines):
+                raise
 
 
 class _Read(Record, frozen=True, kw_only=True):
@@ -93,7 +94,8 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
     readings: dict[str, Reading] = {}
     training: list[TrainingPoint] = []
     is_finished = False
-    for report in _lines(path, frames.report_decoder.decode):
+    reports: Iterator[frames.Report] = _lines(path, frames.Report)  # type: ignore[arg-type]  # a union is no type
+    for report in reports:
         match report:
             case frames.Described():
                 description = description or report.description
@@ -141,7 +143,7 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
     )
 
 
-def _assemble_cell(folder: Path, cell: CellPlan) -> CellResult:
+def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool) -> CellResult:
     measurements, passes = [], []
     description = None
     for path in sorted(folder.glob("*.jsonl"), key=_journal_order):
@@ -160,7 +162,7 @@ def _assemble_cell(folder: Path, cell: CellPlan) -> CellResult:
     failure = next((each for each in failures if each is not None), None)
     if failure is None and not measurements:
         failure = Failure(fate="interrupted", stage="start", message="the run ended before this cell began")
-    labels = []
+    labels = [] if is_isolated else ["in_process"]
     if cell.workload.spec is not None and isinstance(cell.workload.spec.data, SyntheticData):
         labels.append("synthetic_data")
     if failure is not None and any(measurement.blocks for measurement in own):
