@@ -272,14 +272,7 @@ def _batch_sizes(request: RunRequest, work: _Work, device: Device) -> Sequence[i
         return [None]
     if request.batch_sizes:
         return request.batch_sizes
-    sizes = work.spec.batch_size
-    if device.kind not in sizes and "default" not in sizes:
-        raise RequestError(
-            f"workload {work.spec.name!r} names no batch size for {device.kind}",
-            cause=f"batch_size has {', '.join(sizes) or 'nothing'}",
-            next="add `default:` to it, or use --batch-size",
-        )
-    return [sizes.get(device.kind) or sizes["default"]]
+    return [workloads.batch_size_for(work.spec, device.kind)]
 
 
 def _presets(

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
+import msgspec
+
 from fwprof.configuration import parse_yaml, read_yaml, suggest
 from fwprof.errors import RequestError
 from fwprof.records import Scalar, Workload, WorkloadPlan
+from fwprof.records.workload import SyntheticData
 from fwprof.workloads.analysis import parameter_count, traffic_bytes, training_flops
 from fwprof.workloads.language import resolve
 
@@ -63,6 +66,10 @@ def plan_workload(workload: Workload, batch_size: int) -> WorkloadPlan:
         RequestError: its layers do not fit together.
     """
     layers = resolve(workload)
+    if isinstance(workload.data, SyntheticData) and workload.data.samples < batch_size:
+        # Made data can always fill a batch; the plan says how many samples that took.
+        data = msgspec.structs.replace(workload.data, samples=batch_size)
+        workload = msgspec.structs.replace(workload, data=data)
     return WorkloadPlan(
         name=workload.name,
         spec=workload,
