@@ -44,7 +44,7 @@ def summarize(
         path=path,
         cells=cells,
         comparisons=comparisons,
-        recommendations=tuple(recommend(cells, comparisons)),
+        recommendations=tuple(recommend(comparisons)),
     )
 
 

@@ -198,7 +198,7 @@ def _judge_alone(members: Sequence[Member], pair: Pair, metric: str) -> Judgemen
     if len(sessions) < MIN_SESSIONS:
         return judgement
     why = "the cells of its table share too few sessions"
-    return replace(judgement, verdict="no difference shown", why=why, floor=None, labels=())
+    return replace(judgement, verdict="no difference shown", why=why, floor=None, labels=("few_sessions",))
 
 
 def _judge_together(

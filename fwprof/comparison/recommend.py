@@ -7,32 +7,30 @@ sessions, recommend nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from fwprof.comparison.pairs import STEP
-from fwprof.comparison.rule import MIN_SESSIONS
-from fwprof.records import CellSummary, Comparison, Recommendation
+from fwprof.records import Comparison, Recommendation
 
 
-def recommend(cells: Iterable[CellSummary], comparisons: Iterable[Comparison]) -> Sequence[Recommendation]:
+def recommend(comparisons: Iterable[Comparison]) -> Sequence[Recommendation]:
     """Name the fastest to train of each set of cells that were judged together.
 
     Where no single cell is shown to be the fastest, all that no other beats are named.
     """
-    sessions = {cell.id: cell.sessions for cell in cells if cell.sessions >= MIN_SESSIONS}
     judged = {
         (one.a, one.b): one
         for one in comparisons
         if one.metric == STEP
-        and one.a in sessions
-        and one.b in sessions
         and one.verdict not in ("not comparable", "one process")
+        and "few_sessions" not in one.labels
     }
-    tables: list[set[str]] = []
-    for a, b in judged:
-        joined = [table for table in tables if a in table or b in table]
+    tables: list[list[str]] = []
+    for pair in judged:
+        joined = [table for table in tables if not set(pair).isdisjoint(table)]
         tables = [table for table in tables if table not in joined]
-        tables.append({a, b}.union(*joined))
-    return [_fastest([name for name in sessions if name in table], judged) for table in tables]
+        tables.append(list(dict.fromkeys(chain(*joined, pair))))
+    return [_fastest(table, judged) for table in tables]
 
 
 def _fastest(table: Sequence[str], judged: Mapping[tuple[str, str], Comparison]) -> Recommendation:

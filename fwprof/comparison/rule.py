@@ -161,7 +161,13 @@ def undecided(interval: tuple[float, float, float], why: str) -> Judgement:
         why: what a verdict lacks.
     """
     mean, low, high = interval
-    return Judgement(verdict="no difference shown", why=why, ratio=exp(mean), interval=(exp(low), exp(high)))
+    return Judgement(
+        verdict="no difference shown",
+        why=why,
+        ratio=exp(mean),
+        interval=(exp(low), exp(high)),
+        labels=("few_sessions",),
+    )
 
 
 def too_few(sessions: int) -> str:

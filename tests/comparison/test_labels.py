@@ -23,8 +23,7 @@ def test_a_calm_cell_has_no_label(build: Any) -> None:
 
 
 def test_a_spread_of_rounds_is_contention(build: Any) -> None:
-    spread = [MS, MS, MS] + [1.3 * MS] * 9
-    spread = spread[3:] + spread[:3]
+    spread = [1.3 * MS] * 9 + [MS] * 3
     assert "contended" in labels(build.run(build.cell("a", spread)))
 
 

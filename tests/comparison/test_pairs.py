@@ -32,6 +32,7 @@ def test_three_sessions_are_too_few_for_a_verdict(build: Any, sessions: Any) -> 
     (one,) = compared(run)
     assert one.verdict == "no difference shown"
     assert one.why == "3 sessions: a verdict needs 5 (--thorough)"
+    assert one.labels == ("few_sessions",)
     assert one.ci95[0] < one.ratio < one.ci95[1]
 
 
@@ -163,3 +164,19 @@ def test_a_program_that_one_cell_lacks_is_not_compared(build: Any) -> None:
     run = build.run(build.cell("a", [MS] * 10), build.cell("b", measurements=(bare,)))
     assert compared(run)[0].verdict == "one process"
     assert compared(run, "forward_time")[0].why == "forward_time of b was not measured"
+
+
+def test_cells_whose_sessions_hardly_meet_get_no_verdict_from_the_table(build: Any, sessions: Any) -> None:
+    """The first shares five sessions with each of the others, and they share none."""
+
+    def cell(name: str, step: float, numbers: range) -> Any:
+        rounds = sessions(step, count=len(numbers))
+        found = (build.measurement(one, number) for one, number in zip(rounds, numbers, strict=True))
+        return build.cell(name, measurements=tuple(found))
+
+    cells = [cell("a", MS, range(10)), cell("b", 2 * MS, range(5)), cell("c", 3 * MS, range(5, 10))]
+    found = {(one.a, one.b): one for one in compared(build.run(*cells))}
+    assert found["a", "b"].verdict == "slower"
+    assert found["a", "c"].why == "the cells of its table share too few sessions"
+    assert found["a", "c"].labels == ("few_sessions",)
+    assert found["b", "c"].why == "they share no round of any session"
