@@ -33,10 +33,13 @@ def next_commands(
     chosen = {choice.name for choice in request.plugins}
     others = [name for name in ready if name not in chosen]
     found: list[tuple[str, str]] = []
-    if not measured:
+    if any(cell.fate == "interrupted" for cell in summary.cells):
+        found.append((command(request), "once more, to the end"))
+    elif not measured:
         found.append(("fwprof doctor", "says what is missing here"))
     if measured and "interval_wide" in labels and request.budget == "quick":
-        found.append((command(request, budget="default"), "more rounds, narrower intervals"))
+        longer = command(request, budget="default", max_seconds=None, rounds=None)
+        found.append((longer, "more rounds, narrower intervals"))
     if len(measured) > 1 and request.budget != "thorough" and not request.processes:
         found.append((command(request, budget="thorough"), "five processes a cell: verdicts"))
     if measured and others and not request.models:
@@ -68,7 +71,7 @@ def command(request: RunRequest, **changes: object) -> str:
     for option, name in _SINGLE.items():
         value = getattr(request, name)
         if value != getattr(default, name):
-            words += [option, str(value)]
+            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
     if request.budget != "default":
         words.append(f"--{request.budget}")
     arguments = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -11,11 +13,12 @@ import fwprof
 from fwprof.cli.examples import with_examples
 from fwprof.cli.options import output_option
 from fwprof.cli.output import print_sections
-from fwprof.errors import ExitCode, FwprofError
+from fwprof.errors import ExitCode
 from fwprof.report import figures
 from fwprof.report.layout import Facts
 
 _COMPILERS = ("c++", "g++", "clang++")
+_IMPORT_SECONDS = 60
 
 
 @click.command("doctor", help=with_examples("Say what is here, and what is wrong with it.", "doctor"))
@@ -24,15 +27,17 @@ def command(output: str) -> int:
     """Look at everything a run needs."""
     rows = [("fwprof", f"{fwprof.__version__}, Python {platform.python_version()}, {platform.platform()}")]
     rows.append(("machine", _machine()))
-    rows += _named("plugin", _plugins())
-    devices, is_broken = _devices()
+    plugins, is_ready = _plugins()
+    devices, is_device_here = _devices()
+    rows += _named("plugin", plugins)
     rows += _named("device", devices)
     rows.append(("compiler", _compiler()))
     rows.append(("disk", _disk(Path(output))))
     rows.append(("A/A ratios", _control_ratios()))
-    rows.append(("result", "something installed is broken, see above" if is_broken else "fit to run"))
+    is_fit = is_ready and is_device_here
+    rows.append(("result", "fit to run" if is_fit else "not fit to run: see above"))
     print_sections([Facts(tuple(rows))])
-    return ExitCode.NOT_AVAILABLE if is_broken else ExitCode.DONE
+    return ExitCode.DONE if is_fit else ExitCode.NOT_AVAILABLE
 
 
 def _named(name: str, texts: list[str]) -> list[tuple[str, str]]:
@@ -49,32 +54,54 @@ def _machine() -> str:
     return f"{facts.processor}, {figures.plural(facts.cores, 'core')} granted{memory}{guest}{governor}"
 
 
-def _plugins() -> list[str]:
+def _plugins() -> tuple[list[str], bool]:
+    """Return a line a plugin, and whether all load and a framework is ready."""
     from fwprof import api
 
-    found = api.list_plugins()
-    said = [
-        f"{one.ref.kind} {one.ref.name}: {one.state} ({one.ref.distribution} {one.ref.version})"
-        + (f": {one.reason}" if one.reason else "")
-        for one in found
-    ]
-    if not any(one.ref.kind == "framework" for one in found):
-        said.append("no framework plugin is installed: pip install 'fwprof-<framework>[framework]'")
-    return said
+    said, is_whole, has_framework = [], True, False
+    for one in api.list_plugins():
+        fault = _import_fault(one.ref.value) if one.state == "ready" else ""
+        is_whole = is_whole and not fault
+        has_framework = has_framework or (one.ref.kind == "framework" and one.state == "ready" and not fault)
+        state = f"broken: {fault}" if fault else f"{one.state}: {one.reason}" if one.reason else one.state
+        said.append(f"{one.ref.kind} {one.ref.name} ({one.ref.distribution} {one.ref.version}): {state}")
+        if one.next:
+            said.append(f"  {one.next}")
+    if not has_framework:
+        said.append("no framework is ready: pip install 'fwprof-NAME[framework]'")
+    return said, is_whole and has_framework
+
+
+def _import_fault(value: str) -> str:
+    """Return why a plugin's module cannot be imported; tried in a child, whatever it does there."""
+    module = value.partition(":")[0]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", f"import importlib; importlib.import_module({module!r})"],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            timeout=_IMPORT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"importing {module} took more than {_IMPORT_SECONDS} s"
+    if done.returncode == 0:
+        return ""
+    return (done.stderr.strip().splitlines() or [f"importing {module} ended with {done.returncode}"])[-1]
 
 
 def _devices() -> tuple[list[str], bool]:
+    """Return a line a device, and whether there is one."""
     from fwprof import api
 
-    try:
-        devices, unavailable = api.list_devices()
-    except FwprofError as error:
-        return [f"broken: {error.what}. {error.cause}".strip()], True
+    devices, unavailable = api.list_devices()
     said = [
         f"{device.name}: {device.title}" + (f" ({device.note})" if device.note else "") for device in devices
     ]
     said += [f"{name}: not here: {reason}" for name, reason in unavailable.items()]
-    return said or ["none"], not devices
+    return said or ["no device plugin is installed: pip install fwprof-cpu"], bool(devices)
 
 
 def _compiler() -> str:
@@ -94,14 +121,8 @@ def _disk(output: Path) -> str:
 def _control_ratios() -> str:
     from fwprof.comparison import floor
     from fwprof.environment import machine_facts
+    from fwprof.statistics import MIN_FLOOR_VALUES
 
     stored = len(floor.read(machine_facts().fingerprint, "step_time"))
-    known = (
-        "the noise floor is known"
-        if stored >= _ENOUGH_RATIOS
-        else f"from {_ENOUGH_RATIOS} on the noise floor is known"
-    )
-    return f"{stored} of this machine in {floor.floor_path()} ({known})"
-
-
-_ENOUGH_RATIOS = 20
+    known = "enough" if stored >= MIN_FLOOR_VALUES else f"it takes {MIN_FLOOR_VALUES}"
+    return f"{stored} of this machine in {floor.floor_path()} ({known} to know the noise floor)"

@@ -93,8 +93,9 @@ def run(words: Sequence[str]) -> int:
     """Run one command and return its status; errors are on stderr by then."""
     try:
         status = cli.main(list(words), prog_name="fwprof", standalone_mode=False)
-    except click.exceptions.Exit as exit_request:
-        return exit_request.exit_code
+    except SystemExit:
+        # click's own way out where nobody reads our output any more.
+        return ExitCode.DONE
     except click.ClickException as error:
         return print_error(usage_error(error))
     except FwprofError as error:

@@ -77,11 +77,19 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
     help="Samples in a step, instead of the workload's own.",
 )
 @_option("--threads", multiple=True, metavar="N|all[,…]", help="Threads of the framework.  [default: all]")
-@_option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of weights and data.  [default: 0]")
-@_option("--epochs", type=click.IntRange(0, 100_000), help="Also train so long, untimed, and say how well.")
+@_option(
+    "--seed", metavar="N", type=click.IntRange(0, 2**32 - 1), help="Seed of weights and data.  [default: 0]"
+)
+@_option(
+    "--epochs",
+    metavar="N",
+    type=click.IntRange(0, 100_000),
+    help="Also train so long, untimed, and say how well.",
+)
 @_option("--half-width", metavar="SHARE", help="Stop when the 95 % interval is ± this narrow.  [default: 5%]")
 @_option(
     "--max-seconds",
+    metavar="SECONDS",
     type=click.FloatRange(0, min_open=True),
     help="Longest time of warm-up and rounds of a group.",
 )
@@ -89,8 +97,8 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
     "--limit", "limits", multiple=True, metavar="STAGE=SECONDS", help="Longest time of one stage of a worker."
 )
 @_option("--meter", "meters", multiple=True, metavar="NAME", help="A further meter plugin.")
-@_option("--processes", type=click.IntRange(1, 100), help="Fresh processes a cell.")
-@_option("--rounds", type=click.IntRange(1, 100_000), help="Exactly so many rounds.")
+@_option("--processes", metavar="N", type=click.IntRange(1, 100), help="Fresh processes a cell.")
+@_option("--rounds", metavar="N", type=click.IntRange(1, 100_000), help="Exactly so many rounds.")
 @_option("--schedule", type=click.Choice(get_args(ScheduleKind)), help="Cells in turn, or one after another.")
 @_option(
     "--set",
@@ -231,8 +239,11 @@ def _print_answer(result: RunResult, summary: RunSummary, request: RunRequest) -
 
     plugins = api.list_plugins()
     ready = [one.ref.name for one in plugins if one.ref.kind == "framework" and one.state == "ready"]
-    chosen = tuple({str(cell.choice): cell.choice for cell in result.plan.cells()}.values())
-    asked = msgspec.structs.replace(request, plugins=request.plugins or chosen)
+    # What could not run here is not advised again.
+    ok = {cell.id for cell in result.cells if cell.fate == "ok"}
+    cells = [cell for cell in result.plan.cells() if cell.id in ok] or result.plan.cells()
+    chosen = tuple({str(cell.choice): cell.choice for cell in cells}.values())
+    asked = msgspec.structs.replace(request, plugins=chosen)
     has_earlier_run = len(api.runs(request.output)) > 1
     advice = next_commands(asked, summary, ready=ready, has_earlier_run=has_earlier_run)
     rows = [("next" if place == 0 else "", f"{line}   # {why}") for place, (line, why) in enumerate(advice)]

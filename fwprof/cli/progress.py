@@ -135,7 +135,9 @@ class _Group:
         if self.stage == "block" and self.round is not None:
             one = self.round
             width = "…" if one.half_width is None else f"±{figures.percent(one.half_width)}"
-            clock = f"{figures.wait(one.elapsed_seconds)} of at most {figures.wait(one.max_seconds)}"
+            clock = f"{figures.wait(one.elapsed_seconds)} of {figures.wait(one.max_seconds)}"
+            if one.elapsed_seconds > one.max_seconds:
+                clock += ", to the least number of rounds"
             target = f"(until ±{figures.percent(one.target)})"
             return f"  {self.title:<20} round {one.round + 1}   {width} {target}   {clock}"
         who = f" {names.get(self.cell, self.cell)}" if self.cell else ""

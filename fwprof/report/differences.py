@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fwprof.report import figures
 from fwprof.report.layout import Facts, Line, Section
 from fwprof.report.names import CellNames
-from fwprof.report.ranking import ratio_cells, reasons, verdict_of
+from fwprof.report.ranking import judged, reasons
 from fwprof.report.table import Column, Table
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def _table(
                 one.metric.replace("_", " "),
                 _value(in_before.metrics.get(one.metric) if in_before else None),
                 _value(in_after.metrics.get(one.metric) if in_after else None),
-                *ratio_cells(one),
-                verdict_of(one),
+                *judged(one),
             )
         )
     columns = (
@@ -69,8 +68,8 @@ def _table(
         Column("after"),
         Column("ratio"),
         Column("95 % interval"),
-        Column("noise floor"),
         Column("verdict", "left"),
+        Column("noise floor", starts_part=True),
     )
     return Table(columns=columns, rows=tuple(rows), gutter=" ")
 

@@ -24,9 +24,15 @@ SIZES = (Unit("TB", 1e12), Unit("GB", 1e9), Unit("MB", 1e6), Unit("kB", 1e3), Un
 COUNTS = (Unit("T", 1e12), Unit("G", 1e9), Unit("M", 1e6), Unit("k", 1e3), Unit("", 1.0))
 
 
-def pick_unit(value: float, units: tuple[Unit, ...], least: float = 1.0) -> Unit:
-    """Return the largest unit in which the value is at least `least`."""
-    return next((unit for unit in units if abs(value) >= least * unit.scale), units[-1])
+def pick_unit(value: float, units: tuple[Unit, ...]) -> Unit:
+    """Return the largest unit of which the value is at least one."""
+    return next((unit for unit in units if abs(value) >= unit.scale), units[-1])
+
+
+def step_unit(nanoseconds: float) -> Unit:
+    """Return the unit for the times of a table: ms from 0.1 ms to a second, as people expect."""
+    unit = pick_unit(nanoseconds, TIMES)
+    return TIMES[1] if unit.name == "µs" and nanoseconds >= 1e5 else unit
 
 
 def decimals_for(value: float, half_width: float | None = None) -> int:
@@ -74,7 +80,9 @@ def interval(ci95: tuple[float, float] | None, unit: Unit) -> str:
     decimals = decimals_for((low + high) / 2 or high, (high - low) / 2)
     if rounded(low, decimals) == rounded(high, decimals):
         decimals = min(decimals + 1, _MAX_DIGITS)
-    first, last = rounded(low, decimals), rounded(high, decimals)
+    # A bound that is small beside the width is still not zero.
+    first = number(low) if low > 0 and round(low, decimals) == 0 else rounded(low, decimals)
+    last = rounded(high, decimals)
     return f"{first} to {last}" if low < 0 else f"{first}–{last}"
 
 

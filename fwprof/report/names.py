@@ -69,7 +69,7 @@ class CellNames:
             return cell_id
         wanted = [title for title in self.varying if title not in without]
         if not wanted:
-            wanted = ["framework"] if "framework" not in without else ["workload"]
+            wanted = ["framework"] if "workload" in without else ["workload"]
         units = {"threads": " threads", "batch": " a batch"}
         parts = [self.part(cell_id, title) + units.get(title, "") for title in wanted]
         return " ".join(part for part in parts if part.strip()) or cell_id

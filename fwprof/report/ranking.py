@@ -56,14 +56,14 @@ def comparison_table(
         Column("over that of", "left", is_key=True),
         Column("ratio"),
         Column("95 % interval"),
-        Column("noise floor"),
         Column("verdict", "left"),
+        Column("noise floor", starts_part=True),
     ]
     rows = []
     for one in comparisons:
         row = [group(one.a)] if group else []
         row += [one.metric.replace("_", " ")] if has_metric else []
-        row += [name(one.b), name(one.a), *ratio_cells(one), verdict_of(one)]
+        row += [name(one.b), name(one.a), *judged(one)]
         rows.append(tuple(row))
     return Table(columns=tuple(columns), rows=tuple(rows), gutter=" ")
 
@@ -73,13 +73,13 @@ def verdict_of(one: Comparison) -> str:
     return _VERDICTS.get(one.verdict, one.verdict)
 
 
-def ratio_cells(one: Comparison) -> tuple[str, str, str]:
-    """Return ratio, interval and noise floor as they are printed."""
+def judged(one: Comparison) -> tuple[str, str, str, str]:
+    """Return ratio, interval, verdict and noise floor as they are printed."""
     floor = "unknown" if one.noise_floor is None else f"±{figures.percent(one.noise_floor)}"
     if one.ratio is None:
-        return "–", "–", floor
+        return "–", "–", verdict_of(one), floor
     interval = figures.interval(one.ci95, figures.Unit("", 1.0)) if one.ci95 else "–"
-    return figures.ratio(one.ratio, one.ci95), interval, floor
+    return figures.ratio(one.ratio, one.ci95), interval, verdict_of(one), floor
 
 
 def _verdict_rows(comparisons: Sequence[Comparison], names: CellNames) -> list[tuple[str, str]]:

@@ -123,9 +123,7 @@ def _figures(cells: Sequence[CellSummary], names: CellNames) -> list[Section]:
     measured = [cell for cell in cells if _p50(cell, "step_time") is not None]
     if not measured:
         return []
-    unit = figures.pick_unit(
-        min(_p50(cell, "step_time") or 0.0 for cell in measured), figures.TIMES, least=0.1
-    )
+    unit = figures.step_unit(min(_p50(cell, "step_time") or 0.0 for cell in measured))
     keys = [title for title in names.TITLES if title in names.varying and title != "batch"]
     if "workload" not in keys:
         keys.insert(0, "workload")
@@ -134,10 +132,10 @@ def _figures(cells: Sequence[CellSummary], names: CellNames) -> list[Section]:
         Column("batch"),
         Column("step p50"),
         Column("95 % interval"),
-        Column("= forward"),
+        Column("= forward", starts_part=True),
         Column("+ backward*"),
         Column("+ update*"),
-        Column("samples/s"),
+        Column("samples/s", starts_part=True),
         Column("memory = import + work", "left", starts_part=True),
         Column("import"),
         Column("build"),
@@ -188,12 +186,11 @@ def _memory(cell: CellSummary) -> str:
     if before is None:
         return figures.size(peak)
     unit = figures.pick_unit(peak, figures.SIZES)
-    # All three to the same place, so that the sum can be followed.
     decimals = figures.decimals_for(peak / unit.scale)
-    total, base, work = (
-        figures.rounded(part / unit.scale, decimals) for part in (peak, before, peak - before)
-    )
-    return f"{total} = {base} + {work} {unit.name}"
+    total, base = round(peak / unit.scale, decimals), round(before / unit.scale, decimals)
+    # The work is the difference of what is printed, so that the sum can be followed.
+    parts = (figures.rounded(part, decimals) for part in (total, base, total - base))
+    return "{} = {} + {}".format(*parts) + f" {unit.name}"
 
 
 def _single_time(cell: CellSummary, name: str) -> str:
@@ -277,8 +274,8 @@ def _missing(cells: Sequence[CellSummary]) -> list[tuple[str, str]]:
         for name, metric in cell.metrics.items():
             if metric.reason and metric.p50 is None and metric.value is None:
                 metrics = reasons.setdefault(metric.reason, [])
-                if name not in metrics:
-                    metrics.append(name)
+                if _title(name) not in metrics:
+                    metrics.append(_title(name))
     rows = [f"{', '.join(metrics)}: {reason}" for reason, metrics in reasons.items()]
     return [(figures.NOT_MEASURED if place == 0 else "", text) for place, text in enumerate(rows)]
 

@@ -60,14 +60,19 @@ class Table:
         def fits(places: list[int]) -> bool:
             return len(self.gutter) + sum(widths[place] + len(_GAP) for place in places) - len(_GAP) <= width
 
-        if fits([*keys, *others]):
-            return [[*keys, *others]]
-        parts: list[list[int]] = [[]]
+        groups: list[list[int]] = []
         for place in others:
-            is_break = self.columns[place].starts_part or not fits([*keys, *parts[-1], place])
-            if is_break and parts[-1]:
+            if not groups or self.columns[place].starts_part:
+                groups.append([])
+            groups[-1].append(place)
+        parts: list[list[int]] = [[]]
+        for group in groups:
+            if parts[-1] and not fits([*keys, *parts[-1], *group]):
                 parts.append([])
-            parts[-1].append(place)
+            for place in group:
+                if parts[-1] and not fits([*keys, *parts[-1], place]):
+                    parts.append([])
+                parts[-1].append(place)
         return [[*keys, *part] for part in parts]
 
 

@@ -1,0 +1,97 @@
+"""The next commands."""
+
+from __future__ import annotations
+
+import shlex
+from types import ModuleType
+
+from click.testing import CliRunner
+
+from fwprof.cli import profile
+from fwprof.cli.advice import command, next_commands
+from fwprof.cli.request import build_request
+from fwprof.records import FrameworkChoice, ModelChoice, RunRequest
+
+ALPHA = FrameworkChoice(name="alpha", variant="graph", options={"level": 3})
+
+
+def words_of(advice: list[tuple[str, str]]) -> list[str]:
+    return [line for line, _ in advice]
+
+
+def test_a_request_written_as_a_command_reads_back_as_the_same_request(monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    request = RunRequest(
+        workloads=("mlp", "my net.yaml"),
+        plugins=(ALPHA, FrameworkChoice(name="beta")),
+        models=(ModelChoice(factory="train.py:make", framework="beta", arguments={"depth": 3}),),
+        devices=("cpu", "gamma:1"),
+        precisions=("bfloat16",),
+        batch_sizes=(8, 16),
+        threads=(1, "all"),
+        settings="both",
+        seed=7,
+        epochs=3,
+        budget="thorough",
+        schedule="sequential",
+        processes=6,
+        rounds=20,
+        half_width=0.03,
+        max_seconds=12.5,
+        limits={"build": 30.0},
+        overrides={"optimizer.learning_rate": 0.1, "name": "x y"},
+        memory=False,
+        output="my runs",
+    )
+    words = shlex.split(command(request))
+    seen = []
+    monkeypatch.setattr(
+        profile.words, "build_request", lambda *given: seen.append(build_request(*given)) or 1 / 0
+    )
+    result = CliRunner().invoke(profile.command, words[2:])
+    assert isinstance(result.exception, ZeroDivisionError), result.output
+    assert seen == [request]
+
+
+def test_a_quick_look_at_several_cells_is_advised_to_be_thorough(build: ModuleType) -> None:
+    _, summary = build.comparison()
+    advice = words_of(next_commands(RunRequest(plugins=(ALPHA,), budget="quick"), summary))
+    assert any("--thorough" in line for line in advice)
+
+
+def test_a_thorough_run_is_not_advised_to_be_thorough(build: ModuleType) -> None:
+    _, summary = build.comparison()
+    advice = words_of(next_commands(RunRequest(plugins=(ALPHA,), budget="thorough"), summary))
+    assert not any(line.endswith("--thorough") and "mlp" in line for line in advice)
+
+
+def test_another_installed_framework_is_suggested_and_not_the_one_in_use(build: ModuleType) -> None:
+    _, summary = build.quick_set()
+    request = RunRequest(plugins=(FrameworkChoice(name="alpha"),))
+    advice = words_of(next_commands(request, summary, ready=["alpha", "beta"]))
+    assert any("--plugin alpha --plugin beta" in line for line in advice)
+    assert not any("beta" in line for line in words_of(next_commands(request, summary, ready=["alpha"])))
+
+
+def test_ones_own_model_is_not_suggested_to_who_uses_it(build: ModuleType) -> None:
+    _, summary = build.quick_set()
+    request = RunRequest(models=(ModelChoice(factory="a.py:f"),), plugins=(ALPHA,))
+    assert not any("train.py" in line for line in words_of(next_commands(request, summary)))
+
+
+def test_at_most_three_commands_are_advised(build: ModuleType) -> None:
+    _, summary = build.comparison()
+    request = RunRequest(plugins=(ALPHA,), budget="quick")
+    advice = next_commands(request, summary, ready=["beta", "delta"], has_earlier_run=True)
+    assert len(advice) == 3
+
+
+def test_where_nothing_was_measured_the_doctor_is_advised(build: ModuleType) -> None:
+    summary = build.summary(build.cell_summary("a", "mlp", "alpha", None, fate="unsupported"))
+    assert words_of(next_commands(RunRequest(plugins=(ALPHA,)), summary)) == ["fwprof doctor"]
+
+
+def test_an_interrupted_run_is_advised_to_be_run_again(build: ModuleType) -> None:
+    summary = build.summary(build.cell_summary("a", "mlp", "alpha", None, fate="interrupted"))
+    request = RunRequest(workloads=("mlp",), plugins=(FrameworkChoice(name="alpha"),))
+    assert words_of(next_commands(request, summary)) == ["fwprof profile mlp --plugin alpha"]

@@ -1,0 +1,108 @@
+"""From words to a RunRequest: precedence, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fwprof.cli.request import build_request, parse_limit, parse_share, parse_threads
+from fwprof.errors import RequestError
+from fwprof.records import FrameworkChoice, RunRequest
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_nothing_said_is_the_default_request() -> None:
+    assert build_request({}, None) == RunRequest()
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_project(tmp_path: Path) -> None:
+    Path("pyproject.toml").write_text('[tool.fwprof]\nseed = 1\nepochs = 1\noutput = "project"\n')
+    config = tmp_path / "matrix.yaml"
+    config.write_text("seed: 2\nepochs: 2\nplugins: ['alpha:graph', beta]\n")
+    request = build_request({"seed": 3}, config)
+    assert (request.seed, request.epochs, request.output) == (3, 2, "project")
+    assert request.plugins == (FrameworkChoice(name="alpha", variant="graph"), FrameworkChoice(name="beta"))
+
+
+def test_a_project_without_our_table_says_nothing() -> None:
+    Path("pyproject.toml").write_text("[project]\nname = 'x'\n")
+    assert build_request({}, None) == RunRequest()
+
+
+def test_one_limit_on_the_command_line_keeps_the_others_of_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "matrix.yaml"
+    config.write_text("limits: {build: 10, block: 5}\n")
+    assert build_request({"limits": {"block": 7.0}}, config).limits == {"build": 10.0, "block": 7.0}
+
+
+def test_an_unknown_key_is_refused_with_file_line_and_suggestion(tmp_path: Path) -> None:
+    config = tmp_path / "matrix.yaml"
+    config.write_text("seed: 1\nplugin: [alpha]\n")
+    with pytest.raises(RequestError, match=r"matrix\.yaml:2.*plugin") as caught:
+        build_request({}, config)
+    assert "plugins" in caught.value.next
+
+
+def test_a_value_out_of_range_is_refused() -> None:
+    with pytest.raises(RequestError, match="cannot be carried out") as caught:
+        build_request({"rounds": 0}, None)
+    assert "rounds" in caught.value.cause
+
+
+def test_model_arguments_go_to_the_model_and_leave_the_overrides() -> None:
+    flags = {"models": ("train.py:make",), "overrides": {"model.depth": 3, "classes": 7}}
+    request = build_request(flags, None)
+    assert request.models[0].arguments == {"depth": 3}
+    assert request.overrides == {"classes": 7}
+
+
+def test_model_arguments_without_a_model_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"--set model\.depth has no model to go to"):
+        build_request({"overrides": {"model.depth": 3}}, None)
+
+
+def test_shares_are_percent_or_fractions() -> None:
+    assert parse_share("5%") == pytest.approx(0.05)
+    assert parse_share("0.05") == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("text", ["5", "0", "-1%", "100%", "five", "nan", ""])
+def test_what_is_no_share_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="is not a share"):
+        parse_share(text)
+
+
+def test_threads_are_a_count_or_all() -> None:
+    assert [parse_threads("all"), parse_threads("4")] == ["all", 4]
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "²", ""])
+def test_what_is_no_count_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="is not a number of threads"):
+        parse_threads(text)
+
+
+def test_a_limit_names_a_stage_and_seconds() -> None:
+    assert parse_limit("build=1.5") == ("build", 1.5)
+
+
+def test_an_unknown_stage_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(RequestError, match="names no stage of a worker: 'biuld'") as caught:
+        parse_limit("biuld=3")
+    assert "build" in caught.value.next
+
+
+@pytest.mark.parametrize("text", ["build=soon", "build=0", "build=-1", "build=nan", "build=inf"])
+def test_a_limit_that_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="is not a number of seconds"):
+        parse_limit(text)
+
+
+def test_a_word_without_an_equals_sign_is_no_limit() -> None:
+    with pytest.raises(RequestError, match="not of the form NAME=VALUE"):
+        parse_limit("build")

@@ -1,0 +1,44 @@
+"""Comparisons in words."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from fwprof.records import Comparison
+from fwprof.report.ranking import comparison_table, tied_groups
+
+
+def compared(a: str, b: str, verdict: str) -> Comparison:
+    return Comparison(
+        metric="step_time", a=a, b=b, ratio=1.0, ci95=(0.9, 1.1), noise_floor=None, verdict=verdict, why=""
+    )
+
+
+def test_ties_are_grouped_only_where_all_pairs_tie() -> None:
+    ties = [compared("a", "b", "no difference shown"), compared("b", "c", "no difference shown")]
+    assert tied_groups([*ties, compared("a", "c", "faster")]) == [("a", "b"), ("b", "c")]
+    assert tied_groups([*ties, compared("a", "c", "no difference shown")]) == [("a", "b", "c")]
+
+
+def test_many_ties_make_one_group() -> None:
+    cells = "abcdefgh"
+    comparisons = [compared(a, b, "no difference shown") for a, b in combinations(cells, 2)]
+    assert tied_groups(comparisons) == [tuple(cells)]
+
+
+def test_no_ties_make_no_group() -> None:
+    assert tied_groups([compared("a", "b", "slower")]) == []
+
+
+def test_a_pair_without_a_ratio_says_so() -> None:
+    one = Comparison(
+        metric="step_time", a="a", b="b", ratio=None, ci95=None, noise_floor=None,
+        verdict="not comparable", why="b failed",
+    )  # fmt: skip
+    (row,) = comparison_table([one], str).rows
+    assert row == ("b", "a", "–", "–", "not comparable", "unknown")
+
+
+def test_one_process_gives_no_verdict() -> None:
+    (row,) = comparison_table([compared("a", "b", "one process")], str).rows
+    assert row[-2] == "no verdict"
