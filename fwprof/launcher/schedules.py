@@ -146,7 +146,7 @@ class _Interleaved(_Session):
         workers = self._start(cells, replica_of=self._control(cells))
         try:
             self._open(workers)
-            _skip_identical(workers, skip)
+            _skip_identical(workers, skip, {})
             begin = time.monotonic()
             self._warm_up(workers)
             self._rounds(workers, begin)
@@ -189,41 +189,51 @@ class _Sequential(_Session):
         visits = [(cell, False) for cell in cells] + ([(control, True)] if control else [])
         self._random.shuffle(visits)
         share = 1 / (2 * len(visits))
-        half = max(1, (self._schedule.min_rounds + 1) // 2)
-        count = None if self._schedule.max_rounds is None else max(1, self._schedule.max_rounds // 2)
+        half = (self._schedule.min_rounds + 1) // 2
+        rounds = self._schedule.max_rounds
+        counts = (None, None) if rounds is None else ((rounds + 1) // 2, rounds // 2)
+        # One round alone needs no way back.
+        ways = (visits,) if rounds == 1 else (visits, visits[::-1])
+        seen: dict[bytes, str] = {}
         failed: set[tuple[str, bool]] = set()
-        for turn, way in enumerate((visits, visits[::-1])):
+        for turn, way in enumerate(ways):
+            is_last = turn == len(ways) - 1
             for cell, is_replica in way:
                 if (cell.id, is_replica) in failed or cell.id in skip:
                     continue
                 workers = self._start([] if is_replica else [cell], replica_of=cell if is_replica else None)
                 try:
                     self._open(workers)
+                    _skip_identical(workers, skip, seen)
                     begin = time.monotonic()
                     self._warm_up(workers, share)
-                    count = self._visit(workers, turn, count, half, begin, share)
-                    if turn == 1:
+                    done = self._visit(workers, turn * (counts[0] or 0), counts[turn], half, begin, share)
+                    if is_last:
                         self._check(workers)
-                    workers[0].finish(is_last=turn == 1)
+                    workers[0].finish(is_last=is_last)
                     if not workers[0].is_alive:
                         failed.add((cell.id, is_replica))
+                    elif counts[0] is None:
+                        # All visits are as long as the first: rounds pair cells.
+                        counts = (done, done)
                 finally:
                     self._context.close(workers)
 
     def _visit(
         self,
         workers: Sequence[CellWorker],
-        turn: int,
+        first_round: int,
         count: int | None,
         least: int,
         begin: float,
         share: float,
-    ) -> int | None:
+    ) -> int:
+        """Run the rounds of one visit and return how many there were."""
         limit = share * self._schedule.max_seconds
         steps: list[float] = []
         done = 0
         while workers[0].is_alive:
-            steps += self._round(workers, turn * (count or 0) + done).values()
+            steps += self._round(workers, first_round + done).values()
             done += 1
             elapsed = time.monotonic() - begin
             width = widest_half_width([steps])
@@ -232,8 +242,8 @@ class _Sequential(_Session):
                 if done >= count:
                     break
             elif done >= least and (elapsed >= limit or (width or 1.0) <= self._schedule.half_width / 2):
-                return done
-        return count
+                break
+        return done
 
 
 def settle(pids: Sequence[int | None], cap_ns: int) -> None:
@@ -256,15 +266,14 @@ def settle(pids: Sequence[int | None], cap_ns: int) -> None:
         used = now
 
 
-def _skip_identical(workers: Sequence[CellWorker], skip: set[str]) -> None:
+def _skip_identical(workers: Sequence[CellWorker], skip: set[str], seen: dict[bytes, str]) -> None:
     """Measure once what two presets turn out to be: the same settings, read back."""
-    seen: dict[bytes, str] = {}
     for worker in workers:
         if not worker.is_alive or worker.description is None or worker.is_replica:
             continue
         plan = msgspec.structs.replace(worker.cell, id="", settings_preset="as-shipped")
         key = msgspec.json.encode((plan, worker.description))
-        if key in seen:
+        if seen.setdefault(key, worker.cell.id) != worker.cell.id:
             skip.add(worker.cell.id)
             worker.fail(
                 Failure(
@@ -273,5 +282,3 @@ def _skip_identical(workers: Sequence[CellWorker], skip: set[str]) -> None:
                     message=f"its settings read back the same as those of {seen[key]}: measured once",
                 )
             )
-        else:
-            seen[key] = worker.cell.id
