@@ -54,7 +54,7 @@ FaultName = Literal[
 LASTING = frozenset({"nan", "drop_gradients", "no_wait", "retrace", "unsteady", "echo_settings", "leak"})
 """Faults that change what programs do from then on; the others strike once."""
 PRINTED_BYTES = 1_000_000_000
-LEAKED_BYTES = 1_000_000
+LEAKED_BYTES = 10_000
 LATE_NS = 50_000_000
 """How long after `wait` the work is done, for `no_wait`."""
 UNSTEADY_NS = 100_000

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from fwprof.errors import UnsupportedError
-from fwprof.plugin import LoadedWorkload, ResolvedLayer, Workload, layers
+from fwprof.plugin import LoadedWorkload, Workload, layers
+from fwprof.workloads.language import resolve
 
 NATIVE_LEARNING_RATE = 0.01
 
@@ -43,31 +44,23 @@ def make_native_workload(loaded: LoadedWorkload) -> LoadedWorkload:
             f"the fake framework cannot train a model of type {type(kernels).__name__}",
             next="'model' is a sequence of matrices, the kernels of dense layers",
         )
-    resolved = tuple(
-        _resolve(index, kernel, index + 1 == len(kernels)) for index, kernel in enumerate(kernels)
-    )
-    features, classes = kernels[0].shape[0], kernels[-1].shape[1]
     spec = Workload(
         name="native",
-        input=layers.InputSpec(shape=(features,)),
-        layers=tuple(each.layer for each in resolved),
-        classes=classes,
+        input=layers.InputSpec(shape=(len(kernels[0]),)),
+        layers=tuple(
+            layers.Dense(
+                units=kernel.shape[1],
+                activation=None if kernel is kernels[-1] else "relu",
+                use_bias=False,
+            )
+            for kernel in kernels
+        ),
+        classes=kernels[-1].shape[1],
         optimizer=layers.Sgd(learning_rate=native.get("learning_rate", NATIVE_LEARNING_RATE)),
     )
     weights = {f"{index}.kernel": kernel for index, kernel in enumerate(kernels)}
-    return replace(loaded, spec=spec, layers=resolved, weights=weights)
+    return replace(loaded, spec=spec, layers=resolve(spec), weights=weights)
 
 
 def _is_matrix(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.ndim == 2
-
-
-def _resolve(index: int, kernel: Any, is_last: bool) -> ResolvedLayer:
-    features, units = kernel.shape
-    return ResolvedLayer(
-        path=str(index),
-        layer=layers.Dense(units=units, activation=None if is_last else "relu", use_bias=False),
-        input_shape=(features,),
-        output_shape=(units,),
-        parameters={f"{index}.kernel": (features, units)},
-    )

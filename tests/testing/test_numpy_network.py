@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from fwprof.errors import UnsupportedError
-from fwprof.plugin import ResolvedLayer, layers
+from fwprof.plugin import Workload, layers
 from fwprof.testing.numpy_network import Network, Update, cross_entropy
+from fwprof.workloads.language import resolve
 
 FEATURES, CLASSES, BATCH = 4, 3, 5
 DENSE = layers.Dense(units=CLASSES)
@@ -23,34 +24,21 @@ HIDDEN = {
 }
 
 
-def resolve(stack):
-    resolved, shape = [], (FEATURES,)
-    for index, layer in enumerate(stack):
-        parameters, state, output = {}, {}, shape
-        if isinstance(layer, layers.Dense):
-            output = (layer.units,)
-            parameters = {f"{index}.kernel": (*shape, layer.units)}
-            if layer.use_bias:
-                parameters[f"{index}.bias"] = output
-        if isinstance(layer, layers.BatchNorm):
-            parameters = {f"{index}.gamma": shape, f"{index}.beta": shape}
-            state = {f"{index}.moving_mean": shape, f"{index}.moving_variance": shape}
-        resolved.append(
-            ResolvedLayer(
-                path=str(index),
-                layer=layer,
-                input_shape=shape,
-                output_shape=output,
-                parameters=parameters,
-                state=state,
-            )
+def resolve_stack(stack):
+    """Resolve layers in front of the one that gives the logits; only they are returned."""
+    return resolve(
+        Workload(
+            name="stack",
+            input=layers.InputSpec(shape=(FEATURES,)),
+            layers=(*stack, DENSE),
+            classes=CLASSES,
+            optimizer=layers.Sgd(learning_rate=0.1),
         )
-        shape = output
-    return tuple(resolved)
+    )[: len(stack)]
 
 
 def make_network(stack, seed):
-    resolved = resolve(stack)
+    resolved = resolve_stack(stack)
     random = np.random.default_rng(seed)
     shapes = {name: shape for each in resolved for name, shape in {**each.parameters, **each.state}.items()}
     values = {name: 0.5 + random.random(shape) for name, shape in shapes.items()}
@@ -162,13 +150,13 @@ def test_weight_decay_shrinks_before_the_step():
 
 
 def test_an_unsupported_layer_is_named():
-    (resolved,) = resolve((layers.LayerNorm(),))
+    (resolved,) = resolve_stack((layers.LayerNorm(),))
     with pytest.raises(UnsupportedError, match="layer 0 is of kind layer_norm"):
         Network([resolved], {}, seed=0)
 
 
 def test_an_unsupported_activation_is_named():
-    (resolved,) = resolve((layers.Dense(units=2, activation="gelu"),))
+    (resolved,) = resolve_stack((layers.Dense(units=2, activation="gelu"),))
     with pytest.raises(UnsupportedError, match="layer 0 has the activation gelu"):
         Network([resolved], {}, seed=0)
     with pytest.raises(UnsupportedError, match="layer 0 has the activation softmax"):

@@ -13,6 +13,7 @@ import numpy as np
 from fwprof.plugin import Batch, LoadedWorkload, ResolvedLayer, Workload, layers
 from fwprof.records import Layer, WorkloadPlan
 from fwprof.testing.numpy_network import Network, Update
+from fwprof.workloads.language import parameter_shapes, resolve, state_shapes
 
 if TYPE_CHECKING:
     from fwprof.testing.numpy_network import Array
@@ -43,17 +44,6 @@ _LAYERS: Mapping[str, Sequence[Layer]] = {
 
 def load_case(name: str) -> LoadedWorkload:
     """Return one of the small workloads: `plain`, `dropout` or `batch_norm`."""
-    resolved = []
-    shape: tuple[int, ...] = (FEATURES,)
-    for index, layer in enumerate(_LAYERS[name]):
-        resolved.append(_resolve(str(index), layer, shape))
-        shape = resolved[-1].output_shape
-    random = np.random.default_rng(7)
-    weights = {
-        name: _make_weight(name, shape, random)
-        for layer in resolved
-        for name, shape in {**layer.parameters, **layer.state}.items()
-    }
     spec = Workload(
         name=f"check-{name.replace('_', '-')}",
         input=layers.InputSpec(shape=(FEATURES,)),
@@ -62,6 +52,12 @@ def load_case(name: str) -> LoadedWorkload:
         optimizer=OPTIMIZER,
         batch_size={"default": BATCH},
     )
+    resolved = resolve(spec)
+    random = np.random.default_rng(7)
+    weights = {
+        name: _make_weight(name, shape, random)
+        for name, shape in {**parameter_shapes(resolved), **state_shapes(resolved)}.items()
+    }
     batches = tuple(
         Batch(
             inputs=random.normal(size=(BATCH, FEATURES)).astype(np.float32),
@@ -69,7 +65,7 @@ def load_case(name: str) -> LoadedWorkload:
         )
         for _ in range(BATCHES)
     )
-    return LoadedWorkload(name=spec.name, spec=spec, layers=tuple(resolved), weights=weights, batches=batches)
+    return LoadedWorkload(name=spec.name, spec=spec, layers=resolved, weights=weights, batches=batches)
 
 
 def with_hologram(loaded: LoadedWorkload) -> LoadedWorkload:
@@ -93,8 +89,7 @@ def with_hologram(loaded: LoadedWorkload) -> LoadedWorkload:
 
 def plan_of(loaded: LoadedWorkload) -> WorkloadPlan:
     """Return what the plan says of a loaded workload."""
-    count = sum(int(np.prod(shape)) for layer in loaded.layers for shape in layer.parameters.values())
-    return WorkloadPlan(name=loaded.name, spec=loaded.spec, layers=loaded.layers, parameter_count=count)
+    return WorkloadPlan(name=loaded.name, spec=loaded.spec, layers=loaded.layers)
 
 
 class Reference:
@@ -127,24 +122,6 @@ class Reference:
     def _load(self, batch: int) -> tuple[Array, Array]:
         loaded = self.loaded.batches[batch]
         return loaded.inputs.astype(np.float64), loaded.targets
-
-
-def _resolve(path: str, layer: Layer, shape: tuple[int, ...]) -> ResolvedLayer:
-    output_shape, parameters, state = shape, {}, {}
-    if isinstance(layer, layers.Dense):
-        output_shape = (layer.units,)
-        parameters = {f"{path}.kernel": (*shape, layer.units), f"{path}.bias": (layer.units,)}
-    elif isinstance(layer, layers.BatchNorm):
-        parameters = {f"{path}.gamma": shape, f"{path}.beta": shape}
-        state = {f"{path}.moving_mean": shape, f"{path}.moving_variance": shape}
-    return ResolvedLayer(
-        path=path,
-        layer=layer,
-        input_shape=shape,
-        output_shape=output_shape,
-        parameters=parameters,
-        state=state,
-    )
 
 
 def _make_weight(name: str, shape: tuple[int, ...], random: np.random.Generator) -> Array:
