@@ -50,7 +50,8 @@ class Mode:
 
     def has_warm_cache(self) -> bool:
         """Return whether compiled code is there already."""
-        return self.cache is not None and self.cache.is_dir() and any(self.cache.iterdir())
+        compiled = self.cache / "inductor" if self.cache else None
+        return compiled is not None and compiled.is_dir() and any(compiled.iterdir())
 
 
 def read_mode(cell: CellPlan) -> Mode:
@@ -77,7 +78,7 @@ def read_mode(cell: CellPlan) -> Mode:
     cache = options.get("cache")
     return Mode(
         name=name,
-        cache=None if cache is None else Path(str(cache)).expanduser(),
+        cache=None if cache is None else Path(str(cache)).expanduser().absolute(),
         compile_optimizer=_read_bool("compile_optimizer", options.get("compile_optimizer", False)),
     )
 

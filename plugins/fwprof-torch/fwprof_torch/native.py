@@ -63,7 +63,7 @@ class NativeModel(TorchModel):
         )
         self._batch_size = _count_samples(self.stage(workload.batches[0]))
         self._pipeline = _endless(parts.batches, workload.batches)
-        self._start = StartState(module, parts.optimizer, place, options.cache / "start.pt")
+        self._start = StartState(module, parts.optimizer, place, options.cache)
 
     @property
     def batch_size(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,16 +44,19 @@ class StartState:
     Kept in a file that is mapped when it is read back: a copy in memory would count as the model's.
 
     Args:
-        path: file to write.
+        folder: where to write the file.
     """
 
     def __init__(
-        self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, place: Place, path: Path
+        self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, place: Place, folder: Path
     ) -> None:
         self._module = module
         self._optimizer = optimizer
         self._place = place
-        self._path = path
+        # A name of its own: several models of one process may share the folder.
+        handle, name = mkstemp(prefix="start-", suffix=".pt", dir=folder)
+        os.close(handle)
+        self._path = name
         torch.save(
             {
                 "tensors": self._tensors(),
@@ -59,7 +64,7 @@ class StartState:
                 "random": torch.get_rng_state(),
                 "device_random": None if place.is_host else place.module.get_rng_state(place.device),
             },
-            path,
+            name,
         )
 
     def restore(self) -> None:

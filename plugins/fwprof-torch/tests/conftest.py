@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +162,31 @@ def build(options: Callable[..., Options]) -> Callable[..., Any]:
         return NeutralModel(workload, place, Mode(), made, dtype=torch.float64)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def module_environment() -> Iterator[None]:
+    """Undo what `prepare` sets in the environment, after the last test of a module."""
+    with _kept_environment():
+        yield
+
+
+@pytest.fixture
+def own_environment() -> Iterator[None]:
+    """Undo what `prepare` sets in the environment, after the test."""
+    with _kept_environment():
+        yield
+
+
+@contextmanager
+def _kept_environment() -> Iterator[None]:
+    variables, folder = dict(os.environ), tempfile.tempdir
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(variables)
+        tempfile.tempdir = folder
 
 
 @pytest.fixture(autouse=True)
