@@ -75,10 +75,12 @@ def _register(manager: pluggy.PluginManager, reference: PluginRef, plugin: objec
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         raise _broken(reference, str(error).splitlines()[-1].strip()) from error
+    except ValueError as error:
+        raise _broken(reference, "its object already stands for another plugin of this cell") from error
     callers = manager.get_hookcallers(plugin) or []
     implemented = {caller.name for caller in callers}
     if foreign := implemented - ALLOWED[reference.kind]:
-        raise _broken(reference, f"a {reference.kind} plugin may not implement {_listed(foreign)}")
+        raise _broken(reference, f"{reference.kind} plugins may not implement {_listed(foreign)}")
     if missing := REQUIRED[reference.kind] - implemented:
         raise _broken(reference, f"it does not implement {_listed(missing)}")
     for caller in callers:

@@ -100,7 +100,7 @@ def make_plan(request: RunRequest, found: Mapping[str, FoundDevices | FwprofErro
     devices = _resolve_each(
         {name: name for name in request.devices}, lambda name: _find_device(name, found), unavailable
     )
-    meters = tuple(catalog.find_plugin("meter", name) for name in request.meters)
+    meters = tuple(catalog.find_plugin("meter", name) for name in dict.fromkeys(request.meters))
     if not frameworks or not devices:
         raise next(iter(unavailable.values()))
     works = _works(request)
