@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from pathlib import Path
 
 from fwprof.environment import machine_facts
 from fwprof.testing.installed import installed
+
+TINY = str(Path(__file__).with_name("tiny.yaml"))
+"""A workload whose arithmetic takes next to nothing."""
 
 
 def print_machine() -> None:
@@ -29,8 +33,12 @@ def print_figure(name: str, measured: str, goal: str, *, is_reached: bool) -> No
 
 @contextmanager
 def fakes() -> Iterator[Path]:
-    """Install the kit's fakes and yield a folder for runs; both are gone afterwards."""
+    """Install the kit's fakes and yield a folder for runs; both are gone afterwards.
+
+    What these runs say of the machine's noise is kept apart from the user's own record of it.
+    """
     with tempfile.TemporaryDirectory(prefix="fwprof-benchmark-") as folder:
+        os.environ["FWPROF_STATE"] = str(Path(folder) / "state")
         plugins = Path(folder) / "plugins"
         plugins.mkdir()
         with installed(plugins):

@@ -8,7 +8,7 @@ measures it: worker, warm-up, rounds, differences of medians.
 
 from __future__ import annotations
 
-from figures import fakes, print_figure, print_machine
+from figures import TINY, fakes, print_figure, print_machine
 
 import fwprof
 
@@ -25,9 +25,8 @@ def main() -> None:
             forward, backward, update = lengths
             plugin = f"fake,forward_us={forward},backward_us={backward},update_us={update},data_us=100"
             result = fwprof.profile(
-                workloads=("mlp-small",),
+                workloads=(TINY,),
                 plugins=(plugin,),
-                batch_sizes=(4,),
                 threads=(1,),
                 rounds=30,
                 memory=False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from figures import fakes, print_figure, print_machine
+from figures import TINY, fakes, print_figure, print_machine
 
 import fwprof
 from fwprof import events
@@ -29,9 +29,8 @@ def main() -> None:
     print_machine()
     with fakes() as runs:
         plan = fwprof.make_plan(
-            workloads=("mlp-small",),
+            workloads=(TINY,),
             plugins=("fake,forward_us=150,backward_us=250,update_us=100",),
-            batch_sizes=(4,),
             threads=(1,),
             output=str(runs),
         )

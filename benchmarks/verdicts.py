@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from figures import fakes, print_figure, print_machine
+from figures import TINY, fakes, print_figure, print_machine
 
 import fwprof
 
@@ -46,9 +46,8 @@ def main() -> None:
 
 def _verdict(runs: Path, slow: float, options: argparse.Namespace, seed: int) -> str:
     result = fwprof.profile(
-        workloads=("mlp-small",),
+        workloads=(TINY,),
         plugins=(f"fake,{PHASES}", f"fake,{PHASES},slow={slow}"),
-        batch_sizes=(4,),
         threads=(1,),
         budget="thorough",
         max_seconds=options.max_seconds,

@@ -15,8 +15,9 @@ from fwprof import catalog, choices, events, launcher, planning, store, workload
 from fwprof import comparison as comparing
 from fwprof.cancellation import Cancellation
 from fwprof.catalog import InstalledPlugin
+from fwprof.comparison import floor
 from fwprof.environment import machine_facts
-from fwprof.errors import FwprofError, RequestError
+from fwprof.errors import FwprofError, RequestError, StoreError
 from fwprof.planning import FoundDevices
 from fwprof.records import (
     Comparison,
@@ -83,7 +84,20 @@ def profile(
     observer(
         events.RunPlanned(plan=plan, path=str(folder.path), estimated_seconds=planning.estimate_seconds(plan))
     )
-    return launcher.run_plan(folder, observer, cancellation or Cancellation())
+    result = launcher.run_plan(folder, observer, cancellation or Cancellation())
+    if isolate:
+        _remember_control(result, observer)
+    return result
+
+
+def _remember_control(result: RunResult, observer: events.Observer) -> None:
+    """Add what identical cells differed by to this machine's record, which later verdicts rest on."""
+    try:
+        if ratios := floor.control_ratios(result):
+            floor.append(ratios)
+    except StoreError as error:
+        # The run is stored and whole: only the machine's noise stays less known.
+        observer(events.Warned(message=f"{error.what}: {error.cause}"))
 
 
 def make_plan(request: RunRequest | None = None, **keywords: Any) -> RunPlan:

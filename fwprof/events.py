@@ -73,7 +73,13 @@ class RunStored(Record, frozen=True, kw_only=True):
     path: str
 
 
-Event = RunPlanned | GroupStarted | StageEntered | RoundDone | Trained | CellEnded | RunStored
+class Warned(Record, frozen=True, kw_only=True):
+    """Something beside the measurement went wrong; the result is whole."""
+
+    message: str
+
+
+Event = RunPlanned | GroupStarted | StageEntered | RoundDone | Trained | CellEnded | RunStored | Warned
 Observer = Callable[[Event], None]
 
 

@@ -108,6 +108,8 @@ class Session:
         call, wait = self._callables(program)
         first_ns = self._spend(call, wait)
         values_per_window = self._schedule.warm_up_steps
+        # Two windows must fit into a small cap too.
+        window_ns = min(WINDOW_NS, cap_ns // 2)
         group = max(1, math.ceil(VALUE_NS / max(first_ns, 1)))
         windows: list[Block] = []
         medians: list[float] = []
@@ -116,7 +118,7 @@ class Session:
         while True:
             start = self._clock.now_ns()
             values: list[int] = []
-            while len(values) < values_per_window or self._clock.now_ns() - start < WINDOW_NS:
+            while len(values) < values_per_window or self._clock.now_ns() - start < window_ns:
                 values.append(sum(self._time(call, wait, group)[0]))
                 if self._clock.now_ns() - begin >= cap_ns and len(windows) > 0:
                     break
