@@ -1,8 +1,9 @@
 """The documents are true: every block runs, every link leads somewhere.
 
 A page's blocks run in order in one empty folder. A comment on the line above a block steers it:
-`<!-- not run: reason -->`, `<!-- file: name -->` (write it instead of running it) and
-`<!-- exits: N -->`. `<!-- needs: package -->` anywhere makes a page wait for that package.
+`<!-- not run: reason -->`, `<!-- long: reason -->` (run by make test-all), `<!-- file: name -->`
+(write it instead of running it), `<!-- exits: N -->`. `<!-- needs: package -->` anywhere makes a
+page wait for that package.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ MOST_NOT_RUN = 12
 SECONDS = 300
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\S*)\s*$")
-MARK = re.compile(r"<!-- (?P<key>not run|file|exits|needs): (?P<value>.+?) -->")
+MARK = re.compile(r"<!-- (?P<key>not run|long|file|exits|needs): (?P<value>.+?) -->")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
 
@@ -67,6 +68,10 @@ def blocks_of(page: Path) -> Iterator[Block]:
     assert opened is None, f"{page}: a block is not closed"
 
 
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
 def command_of(block: Block) -> list[str]:
     """Return the command that runs a block; of a session, the lines after `$ `."""
     if block.language == "python":
@@ -83,22 +88,18 @@ def anchors_of(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-ALL_BLOCKS = [block for page in PAGES for block in blocks_of(page)]
-RUN_PAGES = sorted({block.page for block in ALL_BLOCKS if block.is_run})
-
-
-@pytest.mark.parametrize("page", RUN_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+def run_page(page: Path, home: Path, with_long_blocks: bool) -> None:
+    """Run a page's blocks in order, in a folder of its own."""
     needs = [
         mark["value"] for mark in MARK.finditer(page.read_text(encoding="utf-8")) if mark["key"] == "needs"
     ]
     if missing := [name for name in needs if find_spec(name) is None]:
         pytest.skip(f"{', '.join(missing)} is not installed")
-    folder = tmp_path / "here"
+    folder = home / "here"
     folder.mkdir()
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "XDG_STATE_HOME": str(home / "state"),
         "COLUMNS": "120",
         "FWPROF_MAX_SECONDS": "2",  # the commands are under test, not their figures
         "FWPROF_NO_MEMORY": "1",
@@ -106,7 +107,7 @@ def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     for block in blocks_of(page):
         if "file" in block.marks:
             (folder / block.marks["file"]).write_text(block.text, encoding="utf-8")
-        elif block.is_run:
+        elif block.is_run and (with_long_blocks or "long" not in block.marks):
             ran = subprocess.run(
                 command_of(block),
                 cwd=folder,
@@ -118,6 +119,22 @@ def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
             )
             expected = int(block.marks.get("exits", "0"))
             assert ran.returncode == expected, f"{block}\n{ran.stdout}\n{ran.stderr}"
+
+
+ALL_BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+RUN_PAGES = sorted({block.page for block in ALL_BLOCKS if block.is_run})
+LONG_PAGES = sorted({block.page for block in ALL_BLOCKS if block.is_run and "long" in block.marks})
+
+
+@pytest.mark.parametrize("page", RUN_PAGES, ids=name_of)
+def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    run_page(page, tmp_path, with_long_blocks=False)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("page", LONG_PAGES, ids=name_of)
+def test_the_long_blocks_of_a_page_run_too(page: Path, tmp_path: Path) -> None:
+    run_page(page, tmp_path, with_long_blocks=True)
 
 
 def test_every_language_of_a_block_is_known() -> None:
@@ -134,7 +151,7 @@ def test_few_blocks_are_not_run_and_each_says_why(capsys: pytest.CaptureFixture[
     assert len(not_run) <= MOST_NOT_RUN
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_relative_link_resolves(page: Path) -> None:
     prose = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     prose = re.sub(r"`[^`\n]*`", "", prose)
