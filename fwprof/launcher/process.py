@@ -25,6 +25,8 @@ from fwprof.launcher.link import WorkerEnded
 from fwprof.launcher.log import CappedLog
 from fwprof.records import Failure, Fate, StageName, frames
 
+CHUNK_BYTES = 65_536
+"""Read at a time. A larger buffer costs the parent 50 µs a block: it is mapped anew each time."""
 END_SECONDS = 5.0
 """How long an ended process may take to be collected, and its group to vanish."""
 
@@ -160,7 +162,7 @@ class WorkerProcess:
     def read_channel(self) -> None:
         """Take in what arrived from the worker. For the switchboard."""
         try:
-            data = self.channel.recv(1 << 20)
+            data = self.channel.recv(CHUNK_BYTES)
         except BlockingIOError:
             return
         except OSError:
@@ -179,7 +181,7 @@ class WorkerProcess:
     def read_output(self) -> None:
         """Take in what the worker printed. For the switchboard."""
         try:
-            data = os.read(self.output, 1 << 20)
+            data = os.read(self.output, CHUNK_BYTES)
         except BlockingIOError:
             return
         if data:
@@ -213,14 +215,15 @@ class WorkerProcess:
 
     def _drain(self) -> None:
         with suppress(BlockingIOError):
-            while data := os.read(self.output, 1 << 20):
+            while data := os.read(self.output, CHUNK_BYTES):
                 self._log.write(data)
         self._last_output = self._log.end()
 
     def _post_mortem(self) -> Failure:
         """Say why the worker is gone, after it closed its end."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_SECONDS)
+        if not self._garbled:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_SECONDS)
         status = self._process.poll()
         self.end()
         fate: Fate = "failed"
