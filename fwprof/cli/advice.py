@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fwprof.records import RunSummary
 
 _MOST = 3
+_SESSIONS_FOR_VERDICTS = 5
 
 
 def next_commands(
@@ -40,8 +41,9 @@ def next_commands(
     if measured and "interval_wide" in labels and request.budget == "quick":
         longer = command(request, budget="default", max_seconds=None, rounds=None)
         found.append((longer, "more rounds, narrower intervals"))
-    if len(measured) > 1 and request.budget != "thorough" and not request.processes:
-        found.append((command(request, budget="thorough"), "five processes a cell: verdicts"))
+    if len(measured) > 1 and min(cell.sessions for cell in measured) < _SESSIONS_FOR_VERDICTS:
+        thorough = command(request, budget="thorough", processes=None, max_seconds=None, rounds=None)
+        found.append((thorough, "five processes a cell: verdicts"))
     if measured and others and not request.models:
         both = (*request.plugins, *(FrameworkChoice(name=name) for name in others[:2]))
         found.append((command(request, plugins=both), "the same work, side by side"))

@@ -48,7 +48,7 @@ def usage_error(error: click.ClickException) -> RequestError:
     help_hint = f"{path} --help lists what there is"
     if hint is not None:
         what = what[: hint.start()]
-        help_hint = f"did you mean {hint['words']}? ({help_hint})"
+        help_hint = f"did you mean {hint['words']}?"
     what = " ".join(what.split()).rstrip(" .")
     return RequestError(what[:1].lower() + what[1:], next=help_hint)
 

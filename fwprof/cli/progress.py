@@ -122,6 +122,7 @@ class _Group:
         self.cell = ""
         self.seconds: dict[str, float] = {}
         self.round: RoundDone | None = None
+        self.epoch = 0
 
     def take(self, event: Event, now_s: float) -> None:
         self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now_s - self.changed_s
@@ -130,6 +131,8 @@ class _Group:
             self.stage, self.cell = event.stage, event.cell
         elif isinstance(event, RoundDone):
             self.stage, self.cell, self.round = "block", "", event
+        elif isinstance(event, Trained):
+            self.epoch = event.points[-1].epoch
 
     def now(self, names: dict[str, str]) -> str:
         if self.stage == "block" and self.round is not None:
@@ -141,7 +144,8 @@ class _Group:
             target = f"(until ±{figures.percent(one.target)})"
             return f"  {self.title:<20} round {one.round + 1}   {width} {target}   {clock}"
         who = f" {names.get(self.cell, self.cell)}" if self.cell else ""
-        return f"  {self.title:<20} {self.stage.replace('_', ' ')}{who}"
+        epoch = f", epoch {self.epoch}" if self.stage == "train" and self.epoch else ""
+        return f"  {self.title:<20} {self.stage.replace('_', ' ')}{who}{epoch}"
 
     def done(self, now_s: float) -> str:
         self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now_s - self.changed_s

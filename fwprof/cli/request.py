@@ -120,8 +120,7 @@ def parse_limit(text: str) -> tuple[str, float]:
     if stage not in stages:
         raise RequestError(
             f"--limit names no stage of a worker: '{stage}'",
-            cause=f"stages: {', '.join(stages)}",
-            next=suggest(stage, stages),
+            next=suggest(stage, stages) or f"write one of {' '.join(stages)}",
         )
     try:
         seconds = float(value)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fwprof.records import CellSummary, Comparison, RunSummary
     from fwprof.report.names import CellNames
 
-_VERDICTS = {"one process": "no verdict"}
+_NO_VERDICT = "no verdict"
 
 
 def comparison_sections(summary: RunSummary, names: CellNames) -> list[Section]:
@@ -22,17 +22,24 @@ def comparison_sections(summary: RunSummary, names: CellNames) -> list[Section]:
     if not summary.comparisons:
         return []
     cells = {cell.id: cell for cell in summary.cells}
+    shown = _worth_a_row(summary.comparisons)
     table = comparison_table(
-        summary.comparisons,
+        shown,
         lambda cell_id: names.short(cell_id, without=("workload",)),
         group=(lambda cell_id: cells[cell_id].workload) if "workload" in names.varying else None,
     )
     rows = [
-        *_verdict_rows(summary.comparisons, names),
-        *reasons(summary.comparisons, names),
+        *_verdict_rows(shown, names),
+        *reasons(shown, names),
         *_equivalence(summary.cells, names),
     ]
     return [table, Facts(tuple(rows))]
+
+
+def _worth_a_row(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Keep the step times; of a single pair also the phases that have a ratio. JSON holds all."""
+    is_single = len({(one.a, one.b) for one in comparisons}) == 1
+    return [one for one in comparisons if one.metric == "step_time" or (is_single and one.ratio is not None)]
 
 
 def comparison_table(
@@ -69,8 +76,10 @@ def comparison_table(
 
 
 def verdict_of(one: Comparison) -> str:
-    """Return the verdict as it is printed."""
-    return _VERDICTS.get(one.verdict, one.verdict)
+    """Return the verdict as it is printed; too few processes give none."""
+    if one.verdict == "one process" or "few_sessions" in one.labels:
+        return _NO_VERDICT
+    return one.verdict
 
 
 def judged(one: Comparison) -> tuple[str, str, str, str]:
@@ -98,7 +107,7 @@ def tied_groups(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
     """
     ties: dict[str, set[str]] = {}
     for one in comparisons:
-        if one.verdict == "no difference shown" and one.metric == "step_time":
+        if one.metric == "step_time" and verdict_of(one) == "no difference shown":
             ties.setdefault(one.a, set()).add(one.b)
             ties.setdefault(one.b, set()).add(one.a)
     order = list(ties)
@@ -124,7 +133,7 @@ def reasons(comparisons: Sequence[Comparison], names: CellNames) -> list[tuple[s
         if one.why:
             verdict = verdict_of(one)
             said[f"{verdict}: {names.in_words(one.why)}"] = None
-        for label in one.labels:
+        for label in (label for label in one.labels if label != "few_sessions"):  # the reason says it
             said[f"{label}: {LABELS.get(label, '')}".rstrip(": ")] = None
     return [("why" if place == 0 else "", text) for place, text in enumerate(said)]
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fwprof.report.figures import Unit
 
 _MARGINAL = "* marginal: what the gradients, and the update, add."
+_SESSIONS_FOR_VERDICTS = 5
 _BOUNDS = {"launch": "launching", "compute": "compute", "memory": "memory bandwidth", "data": "data"}
 
 
@@ -251,8 +252,10 @@ def _quality(result: RunResult, summary: RunSummary, names: CellNames) -> list[t
     claims = ["steady"] if "unsteady" not in carried else []
     claims += ["clean"] if "contended" not in carried else []
     said = ", ".join(claims)
-    if result.plan.schedule.sessions == 1:
-        said = "; ".join(filter(None, (said, "one process: no ranking is claimed")))
+    sessions = result.plan.schedule.sessions
+    if sessions < _SESSIONS_FOR_VERDICTS:
+        few = "one process" if sessions == 1 else f"{sessions} processes a cell"
+        said = "; ".join(filter(None, (said, f"{few}: no ranking is claimed")))
     rows = [said] if said else []
     for label, owners in carried.items():
         who = "" if len(owners) == len(measured) else f" ({', '.join(owners)})"

@@ -117,6 +117,15 @@ def test_the_plan_line_counts_processes_of_all_sessions_and_replicas(build: Modu
     assert plan_line(result.plan, 200) == "quick set: mlp   4 cells, 25 processes, ~3 min 20 s"
 
 
+def test_training_says_the_epoch(build: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    point = TrainingPoint(epoch=7, split="train", loss=0.1)
+    train = StageEntered(cell="a", stage="train")
+    steps = ((1, train), (9, Trained(cell="a", points=(point,))))
+    play(Progress(is_drawn=False, now_s=clock), clock, *a_run(build)[:2], *steps)
+    assert "train mlp alpha cpu, epoch 7" in capsys.readouterr().err
+
+
 def test_finishing_without_a_group_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     Progress(is_drawn=True).finish()
     assert capsys.readouterr().err == ""

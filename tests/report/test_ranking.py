@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from itertools import combinations
+from types import ModuleType
+
+from msgspec.structs import replace
 
 from fwprof.records import Comparison
-from fwprof.report.ranking import comparison_table, tied_groups
+from fwprof.report.layout import to_text
+from fwprof.report.names import CellNames
+from fwprof.report.ranking import comparison_sections, comparison_table, tied_groups
 
 
 def compared(a: str, b: str, verdict: str) -> Comparison:
@@ -42,3 +47,20 @@ def test_a_pair_without_a_ratio_says_so() -> None:
 def test_one_process_gives_no_verdict() -> None:
     (row,) = comparison_table([compared("a", "b", "one process")], str).rows
     assert row[-2] == "no verdict"
+
+
+def test_fewer_than_five_processes_give_neither_verdict_nor_tie() -> None:
+    one = replace(compared("a", "b", "no difference shown"), labels=("few_sessions",))
+    (row,) = comparison_table([one], str).rows
+    assert row[-2] == "no verdict"
+    assert tied_groups([one]) == []
+
+
+def test_phases_are_shown_for_a_single_pair_alone(build: ModuleType) -> None:
+    result, summary = build.comparison()
+    names = CellNames(result, summary.cells)
+    pair = [compared("a", "c", "slower"), replace(compared("a", "c", "slower"), metric="forward_time")]
+    one = replace(summary, comparisons=tuple(pair))
+    several = replace(summary, comparisons=(*pair, compared("a", "d", "slower")))
+    assert "forward time" in to_text(comparison_sections(one, names), 140)
+    assert "forward time" not in to_text(comparison_sections(several, names), 140)
