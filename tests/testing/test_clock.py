@@ -52,11 +52,13 @@ def test_a_real_phase_lasts_at_least_its_length():
 
 
 def test_a_real_phase_without_a_length_is_slowed_by_the_factor():
-    begin = time.perf_counter_ns()
+    outside = time.perf_counter_ns()
     with Phases({}, slow=3.0).lasting("forward"):
+        inside = time.perf_counter_ns()
         time.sleep(0.002)
-        worked_ns = time.perf_counter_ns() - begin
-    assert time.perf_counter_ns() - begin >= 3.0 * worked_ns * 0.99
+        worked_ns = time.perf_counter_ns() - inside
+    # A lower bound again: what is measured inside is a part of the phase.
+    assert time.perf_counter_ns() - outside >= 3 * worked_ns
 
 
 def test_phases_show_the_clock_they_move():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from msgspec.structs import replace
 
-from fwprof.plugin import hookimpl
+from fwprof.plugin import UnsupportedError, hookimpl, layers
+from fwprof.testing.conformance import FRAMEWORK_CHECKS, FrameworkSubject, run_checks
 from fwprof.testing.conformance.cases import Hologram
 from fwprof.testing.conformance.framework import HOOK_CHECKS
 from fwprof.testing.fake_framework import FakeFramework, FakeKernels, FakeModel, FakePrograms
@@ -48,6 +51,27 @@ class PreparesNothing(FakeFramework):
     @hookimpl
     def prepare(self):
         return {}
+
+
+@fails(prepare_gives_versions="prepare returned None")
+class PreparesToNone(FakeFramework):
+    @hookimpl
+    def prepare(self):
+        return None
+
+
+@fails(
+    an_unsupported_layer_is_named="the UnsupportedError does not name the layer: not supported",
+    an_unknown_variant_is_refused="the UnsupportedError does not name no-such-variant: not supported",
+    an_unknown_option_is_refused="the UnsupportedError does not name no_such_option: not supported",
+)
+class NamesNothing(FakeFramework):
+    @hookimpl
+    def build_model(self, workload, device, options):
+        try:
+            return super().build_model(workload, device, options)
+        except UnsupportedError:
+            raise UnsupportedError("not supported") from None
 
 
 @fails(an_unsupported_layer_is_named="build_model ignored a layer that no framework has")
@@ -127,6 +151,81 @@ def test_a_broken_plugin_fails_its_checks_and_no_other(mutant, messages, failed_
     failed = failed_checks(mutant)
     assert failed.keys() == messages.keys()
     assert all(text in failed[check] for check, text in messages.items())
+
+
+class BuildsNothing(FakeFramework):
+    @hookimpl
+    def build_model(self):
+        return None
+
+
+class HasNoPrograms(FakeFramework):
+    @hookimpl
+    def train_step(self):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("plugin", "message"),
+    [(BuildsNothing(), "build_model returned None"), (HasNoPrograms(), "train_step returned None")],
+)
+def test_a_hook_that_returns_nothing_fails_whatever_builds(plugin, message, failed_checks):
+    failed = failed_checks(plugin)
+    assert failed["parameters_are_canonical"] == failed["wait_waits"] == message
+
+
+def test_a_plugin_without_a_required_hook_is_told_so(failed_checks):
+    message = "framework plugins must implement build_model, train_step"
+    assert failed_checks(SimpleNamespace()) == {"hooks_keep_the_contract": message}
+
+
+def test_what_a_plugin_leaves_out_is_counted_with_its_reason(tmp_path):
+    fake = FakeFramework()
+    # pluggy takes attributes: the two required hooks, and nothing else.
+    minimal = SimpleNamespace(build_model=fake.build_model, train_step=fake.train_step)
+    subject = FrameworkSubject(plugin=minimal, name="fake", folder=tmp_path)
+    outcomes = run_checks(FRAMEWORK_CHECKS, subject)
+    assert {each.verdict for each in outcomes} == {"passed", "not applicable"}
+    assert {each.check: each.message for each in outcomes if each.verdict == "not applicable"} == {
+        "prepare_gives_versions": "the plugin has no prepare",
+        "out_of_memory_is_told_apart": "the plugin has no is_out_of_memory",
+        "peak_kernels_run": "the plugin has no peak_kernels",
+        "meters_take_part_in_known_passes": "the plugin has no measure",
+        "meters_read_honestly": "the plugin has no measure",
+        "a_native_model_trains_and_resets": "no factory of a user's own model was given",
+        "settings_are_read_back": "change_setting was not given",
+        "settings_follow_the_threads_asked": (
+            "the plugin was given as an object that a fresh process cannot import"
+        ),
+    }
+
+
+class KnowsDenseLayersOnly(FakeModel):
+    def __init__(self, workload, *others):
+        for resolved in workload.layers:
+            if isinstance(resolved.layer, layers.Dropout | layers.BatchNorm):
+                raise UnsupportedError(f"no layer {type(resolved.layer).__name__}")
+        super().__init__(workload, *others)
+
+
+def test_a_small_workload_that_is_unsupported_is_not_applicable(tmp_path):
+    plugin = FakeFramework(model_class=KnowsDenseLayersOnly)
+    outcomes = run_checks(
+        FRAMEWORK_CHECKS,
+        FrameworkSubject(plugin=plugin, name="fake", folder=tmp_path, follows_threads=False),
+    )
+    found = {each.check: (each.verdict, each.message) for each in outcomes}
+    reason = "fake does not support the workload: no layer BatchNorm"
+    assert found["statistics_are_canonical"] == ("not applicable", reason)
+    assert found["predict_infers"] == (
+        "not applicable",
+        "neither dropout nor batch_norm is supported",
+    )
+    assert found["predict_changes_nothing"] == ("passed", "")
+    assert found["settings_follow_the_threads_asked"] == (
+        "not applicable",
+        "the framework shows its threads in no setting",
+    )
 
 
 @pytest.mark.parametrize("check", HOOK_CHECKS, ids=lambda check: check.__name__)

@@ -76,6 +76,18 @@ class ReshapesWhatItLoads(FakeModel):
         )
 
 
+@fails(
+    loading_refuses_an_unknown_name="the ValueError does not name no.such.parameter: wrong",
+    loading_refuses_a_wrong_shape="the ValueError does not name 0.kernel: wrong",
+)
+class RefusesWithoutAName(FakeModel):
+    def load_parameters(self, values):
+        try:
+            super().load_parameters(values)
+        except ValueError:
+            raise ValueError("wrong") from None
+
+
 # Reset
 
 

@@ -113,6 +113,16 @@ def test_a_device_plugin_that_imports_what_a_framework_runs_on_fails_that_check(
     assert failed == {"no_framework_is_imported": "devices() imports engine"}
 
 
+def test_a_device_plugin_that_fails_in_a_fresh_process_is_told_so(tmp_path):
+    moody = FakeDistribution(
+        name="fwprof-moody",
+        modules={"moody": "import sys\nif '-c' in sys.argv: raise OSError('not today')\n"},
+    )
+    with installed(tmp_path, moody):
+        failed = failures(DEVICE_CHECKS, DeviceSubject(plugin="moody", name="fakecard"))
+    assert failed["no_framework_is_imported"].startswith("devices() failed in a fresh process: ")
+
+
 def test_every_device_check_is_failed_by_a_broken_plugin():
     assert uncovered(DEVICE_CHECKS, DEVICE_MUTANTS, "no_framework_is_imported") == set()
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from fwprof.testing.conformance.framework_settings import SETTINGS_CHECKS
+from fwprof.testing.conformance import ConformanceError, FrameworkSubject
+from fwprof.testing.conformance.framework_settings import SETTINGS_CHECKS, check_settings_are_read_back
 from fwprof.testing.fake_framework import FakeFramework, FakeModel, FakePrograms
 from fwprof.testing.installed import FakeDistribution, installed
 
@@ -32,6 +35,12 @@ def make(cls: type) -> FakeFramework:
 class EchoesItsSettings(FakeModel):
     def settings(self):
         return {**super().settings(), "threads": self.cell.threads}
+
+
+@fails(settings_are_scalars="settings() is empty", settings_are_read_back="settings() has no 'threads'")
+class HasNoSettings(FakeModel):
+    def settings(self):
+        return {}
 
 
 @fails(settings_are_scalars="setting 'dtype' is a Float32DType")
@@ -137,6 +146,18 @@ def test_a_model_that_a_fresh_process_cannot_build_is_reported(tmp_path, failed_
         failed = failed_checks("deaf:broken")
     message = "a fresh process could not build the model: OSError: there is no such library"
     assert failed["settings_follow_the_threads_asked"] == message
+
+
+def test_a_setting_that_is_changed_to_what_it_was_proves_nothing(tmp_path):
+    @contextmanager
+    def change_nothing():
+        yield "threads", 1
+
+    subject = FrameworkSubject(
+        plugin=FakeFramework(), name="fake", folder=tmp_path, change_setting=change_nothing
+    )
+    with pytest.raises(ConformanceError, match="change_setting set 'threads' to what it was: 1"):
+        check_settings_are_read_back(subject)
 
 
 @pytest.mark.parametrize("check", SETTINGS_CHECKS, ids=lambda check: check.__name__)
