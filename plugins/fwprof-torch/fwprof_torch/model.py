@@ -67,6 +67,9 @@ class TorchModel(ABC):
         self._trained = parameters
         # Asked now: the first compilation fills the folder.
         self._has_warm_cache = mode.has_warm_cache()
+        # torch counts for the process; what was compiled before is another model's.
+        self._compiled_before = self.compilations()
+        self._breaks_before = _count_all("graph_break")
 
     @property
     @abstractmethod
@@ -192,7 +195,9 @@ class TorchModel(ABC):
         )
 
     def _is_whole_graph(self) -> bool:
-        return _is_wrapped(self.loss) and self.compilations() > 0 and not _counters("graph_break")
+        has_compiled = self.compilations() > self._compiled_before
+        has_broken = _count_all("graph_break") > self._breaks_before
+        return _is_wrapped(self.loss) and has_compiled and not has_broken
 
 
 def _compiled_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
@@ -209,6 +214,10 @@ def _is_wrapped(function: object) -> bool:
 
 def _count(kind: str, name: str) -> int:
     return int(_counters(kind).get(name, 0))
+
+
+def _count_all(kind: str) -> int:
+    return sum(_counters(kind).values())
 
 
 def _counters(kind: str) -> Mapping[str, int]:

@@ -150,14 +150,16 @@ def test_split_names_the_phases_and_takes_a_step(trained):
 
 
 def test_the_description_says_what_was_built(trained):
-    _, model, _, _ = trained()
+    workload, model, programs, _ = trained()
+    before = model.compilations()
     found = model.describe()
     assert (found.mode, found.backend, found.native_device) == ("eager", None, "cpu")
     assert found.parameter_count == 4 * 6 + 6 + 6 + 6 + 6 * 3 + 3
     assert found.batch_size == 4
     assert found.versions == {"torch": str(torch.__version__)}
     assert found.labels == ()
-    assert model.compilations() == 0
+    take_steps(workload, model, programs, 2)
+    assert model.compilations() == before
 
 
 @pytest.mark.parametrize(
