@@ -4,7 +4,7 @@
 PYTHON ?= python3
 FRAMEWORKS ?=
 TORCH_INDEX ?=
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2
 
 BIN := .venv/bin
 PROFILED := $(or $(FRAMEWORKS),torch)

@@ -1,0 +1,31 @@
+"""What all tests of the repository share: in CI, a skip needs a reason that CI cannot mend."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+
+NOT_HERE = ("card", "CUDA", "mount a file system")
+"""Words of the reasons that stand even in CI: hardware and rights that its machines lack."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where CI, which installs every framework, skipped a test for want of one."""
+    if hasattr(session.config, "workerinput"):
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        return
+    skips = Counter(_reason(report) for report in reporter.stats.get("skipped", []))
+    mendable = {reason: count for reason, count in skips.items() if not any(w in reason for w in NOT_HERE)}
+    if os.environ.get("CI") and mendable:
+        for reason, count in mendable.items():
+            reporter.write_line(f"skipped in CI, which counts as a failure: {count} x {reason}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    return str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
