@@ -243,7 +243,8 @@ def _print_answer(result: RunResult, summary: RunSummary, request: RunRequest) -
     ok = {cell.id for cell in result.cells if cell.fate == "ok"}
     cells = [cell for cell in result.plan.cells() if cell.id in ok] or result.plan.cells()
     chosen = tuple({str(cell.choice): cell.choice for cell in cells}.values())
-    asked = msgspec.structs.replace(request, plugins=chosen)
+    devices = tuple(dict.fromkeys(cell.device.name for cell in cells)) if result.plan.unavailable else ()
+    asked = msgspec.structs.replace(request, plugins=chosen, devices=devices or request.devices)
     has_earlier_run = len(api.runs(request.output)) > 1
     advice = next_commands(asked, summary, ready=ready, has_earlier_run=has_earlier_run)
     rows = [("next" if place == 0 else "", f"{line}   # {why}") for place, (line, why) in enumerate(advice)]

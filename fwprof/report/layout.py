@@ -58,16 +58,21 @@ def to_markdown(sections: Sequence[Section]) -> str:
 def _facts(section: Facts, width: int) -> list[str]:
     lines: list[str] = []
     for name, text in section.rows:
-        # A command must stay in one piece to be copied.
         room = max(width - _LABEL_WIDTH - 1, 30)
         pieces = (
-            [text]
+            _command(text, room)
             if text.startswith("fwprof ")
             else wrap(text, room, break_long_words=False, break_on_hyphens=False)
         )
         for place, piece in enumerate(pieces or [""]):
             lines.append(f"{name if place == 0 else '':<{_LABEL_WIDTH}} {piece}".rstrip())
     return lines
+
+
+def _command(text: str, room: int) -> list[str]:
+    """Keep a command in one piece, to be copied; its comment goes below where it does not fit."""
+    line, mark, comment = text.partition("   # ")
+    return [text] if len(text) <= room or not mark else [line, f"  # {comment}"]
 
 
 def _item(name: str, text: str) -> str:

@@ -41,7 +41,7 @@ def report(result: RunResult, summary: RunSummary) -> list[Section]:
                 *_bounds(summary.cells, names),
                 *_training(summary.cells, names),
                 *_quality(result, summary, names),
-                *_missing(summary.cells),
+                *_missing(result, summary.cells),
                 *_failures(result, summary.cells),
                 *_recommendations(summary, names),
             )
@@ -269,16 +269,14 @@ def _quality(result: RunResult, summary: RunSummary, names: CellNames) -> list[t
     return [("quality" if place == 0 else "", text) for place, text in enumerate(rows)]
 
 
-def _missing(cells: Sequence[CellSummary]) -> list[tuple[str, str]]:
-    reasons: dict[str, list[str]] = {}
+def _missing(result: RunResult, cells: Sequence[CellSummary]) -> list[tuple[str, str]]:
+    """Say what a meter was asked for and could not read; what no meter here reads is no news."""
+    asked = {cell.id: cell.readings for cell in result.cells}
+    reasons: dict[str, dict[str, None]] = {}
     for cell in cells:
-        if cell.fate != "ok":  # what it lacks is said where its failure is
-            continue
         for name, metric in cell.metrics.items():
-            if metric.reason and metric.p50 is None and metric.value is None:
-                metrics = reasons.setdefault(metric.reason, [])
-                if _title(name) not in metrics:
-                    metrics.append(_title(name))
+            if cell.fate == "ok" and metric.reason and name in asked.get(cell.id, {}):
+                reasons.setdefault(metric.reason, {})[_title(name)] = None
     rows = [f"{', '.join(metrics)}: {reason}" for reason, metrics in reasons.items()]
     return [(figures.NOT_MEASURED if place == 0 else "", text) for place, text in enumerate(rows)]
 

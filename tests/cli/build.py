@@ -20,6 +20,7 @@ from fwprof.records import (
     Measurement,
     MetricValue,
     PluginRef,
+    Reading,
     RunPlan,
     RunRequest,
     RunResult,
@@ -42,6 +43,7 @@ MACHINE = MachineFacts(
     logical_cpus=4,
     fingerprint="f" * 16,
 )
+NO_ENERGY = "no counter is readable: the file may be read by root alone"
 SETTINGS = {"threads": 2, "matmul_precision": "highest", "deterministic": False}
 
 
@@ -117,6 +119,7 @@ def cell_result(cell_id: str, mode: str = "eager", **changes: Any) -> CellResult
             "fate": "ok",
             "description": description,
             "measurements": (Measurement(session=0, blocks=blocks),),
+            "readings": {"energy": Reading(value=None, unit="uJ/step", reason=NO_ENERGY)},
             **changes,
         }
     )
@@ -163,9 +166,7 @@ def rest(rate: float, **changes: MetricValue) -> dict[str, MetricValue]:
         "import_time": MetricValue(unit="ns", value=3_100_000_000),
         "build_time": MetricValue(unit="ns", value=41_000_000),
         "first_step_time": MetricValue(unit="ns", value=18_300_000),
-        "energy": MetricValue(
-            unit="uJ/step", reason="no counter is readable: the file may be read by root alone"
-        ),
+        "energy": MetricValue(unit="uJ/step", reason=NO_ENERGY),
         "share_of_best_gemm": MetricValue(unit="percent", kind="derived", value=6.2),
         **changes,
     }
