@@ -50,6 +50,5 @@ def test_every_size_runs_a_few_times_however_short_the_time(clock: FakeClock) ->
 
 def test_without_kernels_there_is_no_figure_and_a_reason() -> None:
     found = limits.measure_limits([], 1.0)
-    assert {name: (each.value, each.reason) for name, each in found.items()} == dict.fromkeys(
-        ("best_gemm", "best_copy"), (None, "no library offered a kernel for this device")
-    )
+    assert [(name, each.value) for name, each in found.items()] == [("best_gemm", None), ("best_copy", None)]
+    assert {each.reason for each in found.values()} == {"no library offered a kernel for this device"}
