@@ -91,6 +91,8 @@ def make_plan(request: RunRequest, found: Mapping[str, FoundDevices | FwprofErro
         PluginError: nothing that was asked for can run here.
     """
     _check_environments(request)
+    # A misspelt workload is an error of the request, whatever is installed: it comes first.
+    works = _works(request)
     unavailable: dict[str, FwprofError] = {}
     frameworks = _resolve_each(
         {str(choice): choice for choice in _frameworks(request)},
@@ -103,7 +105,6 @@ def make_plan(request: RunRequest, found: Mapping[str, FoundDevices | FwprofErro
     meters = tuple(catalog.find_plugin("meter", name) for name in dict.fromkeys(request.meters))
     if not frameworks or not devices:
         raise next(iter(unavailable.values()))
-    works = _works(request)
     cores = environment.granted_cores()
     presets = _presets(request, frameworks)
     groups: dict[str, list[CellPlan]] = {}

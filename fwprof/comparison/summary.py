@@ -82,6 +82,7 @@ def summarize_cell(
         training=cell.training,
         versions=description.versions if description else {},
         settings=description.settings if description else {},
+        notable=description.notable if description else (),
         equivalence=cell.equivalence,
         metrics=metrics,
         checks=tuple(

@@ -86,6 +86,8 @@ class Description(Record, frozen=True, kw_only=True):
     parameter_count: int
     batch_size: int
     labels: tuple[str, ...] = ()
+    notable: tuple[str, ...] = ()
+    """Settings that a reader wants to see first; empty: all of them."""
 
 
 class Check(Record, frozen=True, kw_only=True):

@@ -134,6 +134,8 @@ class CellSummary(Record, frozen=True, kw_only=True):
     training: tuple[TrainingPoint, ...]
     versions: dict[str, str]
     settings: dict[str, Scalar]
+    notable: tuple[str, ...] = ()
+    """Settings that a reader wants to see first; empty: all of them."""
     equivalence: Equivalence
     metrics: dict[str, MetricValue]
     checks: tuple[Check, ...] = ()

@@ -101,8 +101,13 @@ def _settings(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str,
             if owner not in owners:
                 owners.append(owner)
     values.pop("threads", None)
-    same = [f"{_title(key)} {next(iter(by))}," for key, by in values.items() if len(by) == 1]
-    rows = [("settings", " ".join((*said, *same)).rstrip(",:"))]
+    notable = {name for cell in described for name in cell.notable} or values.keys()
+    same = [
+        f"{_title(key)} {next(iter(by))}," for key, by in values.items() if len(by) == 1 and key in notable
+    ]
+    more = sum(len(by) == 1 and key not in notable for key, by in values.items())
+    said += [*same, f"{more} more (--json)"] if more else same
+    rows = [("settings", " ".join(said).rstrip(",:"))]
     for key, by in values.items():
         if len(by) > 1:
             text = "; ".join(f"{value} ({', '.join(owners)})" for value, owners in by.items())

@@ -14,7 +14,7 @@ import torch
 
 from fwprof.plugin import Description
 from fwprof_torch.layout import VarianceSlot
-from fwprof_torch.settings import read_settings
+from fwprof_torch.settings import notable_settings, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,7 +68,6 @@ class TorchModel(ABC):
         # Asked now: the first compilation fills the folder.
         self._has_warm_cache = mode.has_warm_cache()
         # torch counts for the process; what was compiled before is another model's.
-        self._compiled_before = self.compilations()
         self._breaks_before = _count_all("graph_break")
 
     @property
@@ -130,23 +129,19 @@ class TorchModel(ABC):
 
     def settings(self) -> Mapping[str, Scalar]:
         """Return the settings in force, read back from torch."""
-        return read_settings(
+        found = read_settings(
             self.module,
             self.optimizer,
             is_compiled=self._is_compiled(),
             is_optimizer_compiled=_is_wrapped(self.update),
         )
+        if self._is_compiled():
+            # Known after the first step: torch compiles at the first call.
+            found["graph_breaks"] = _count_all("graph_break") - self._breaks_before
+        return found
 
     def describe(self) -> Description:
-        """Return mode and device as resolved. `whole_graph` can be known after the first step only."""
-        labels = [
-            label
-            for label, holds in (
-                ("warm_cache", self._has_warm_cache),
-                ("whole_graph", self._is_whole_graph()),
-            )
-            if holds
-        ]
+        """Return mode and device as resolved."""
         parameters = list(self.module.parameters())
         return Description(
             mode="compile" if self._is_compiled() else "eager",
@@ -155,7 +150,8 @@ class TorchModel(ABC):
             versions={"torch": str(torch.__version__), **self.place.versions()},
             parameter_count=sum(parameter.numel() for parameter in parameters),
             batch_size=self.batch_size,
-            labels=tuple(labels),
+            labels=("warm_cache",) if self._has_warm_cache else (),
+            notable=notable_settings(self.place),
         )
 
     def compilations(self) -> int:
@@ -193,11 +189,6 @@ class TorchModel(ABC):
             hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
             for module in self.module.modules()
         )
-
-    def _is_whole_graph(self) -> bool:
-        has_compiled = self.compilations() > self._compiled_before
-        has_broken = _count_all("graph_break") > self._breaks_before
-        return _is_wrapped(self.loss) and has_compiled and not has_broken
 
 
 def _compiled_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
