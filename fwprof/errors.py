@@ -6,6 +6,7 @@ next). Knows nothing of terminals: only `fwprof.cli` prints an error or exits wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import IntEnum
 
@@ -39,6 +40,10 @@ class ExitCode(IntEnum):
     """Terminated; what was measured is stored."""
 
 
+COLUMNS = 100
+"""No line of an error is longer."""
+
+
 class FwprofError(Exception):
     """Anything fwprof refuses or fails to do, for a reason a user can act on.
 
@@ -61,7 +66,19 @@ class FwprofError(Exception):
     def lines(self) -> Sequence[str]:
         """Return the message as at most four lines, empty parts left out."""
         parts = (("cause", self.cause), ("kept", self.kept), ("next", self.next))
-        return [f"error: {self.what}"] + [f"  {name + ':':<6} {text}" for name, text in parts if text]
+        lines = [f"error: {self.what}"] + [f"  {name + ':':<6} {text}" for name, text in parts if text]
+        # A part may be laid out in several lines, each of which has to fit.
+        return ["\n".join(map(_fit, line.splitlines())) for line in lines]
+
+
+def _fit(line: str) -> str:
+    """Shorten a line that is too long: folders of paths first, then the middle."""
+    if len(line) > COLUMNS:
+        line = re.sub(r"(?<!\S)(['\"]?)/\S*/(?=[^/\s])", r"\1…/", line)
+    if len(line) <= COLUMNS:
+        return line
+    kept = COLUMNS - len(" … ")
+    return f"{line[: kept * 2 // 3]} … {line[kept * 2 // 3 - kept :]}"
 
 
 class RequestError(FwprofError):

@@ -44,6 +44,7 @@ class RoundDone(Record, frozen=True, kw_only=True):
     group: str
     session: int
     round: int
+    """Counted from 0, as in its blocks."""
     elapsed_seconds: float
     max_seconds: float
     half_width: float | None

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Send = Callable[[frames.Report], None]
 
+MESSAGE_LENGTH = 300
+"""Of a failure's message, in one line; the traceback has all of it."""
+
 
 class Worker:
     """Serves orders and reports through `send`.
@@ -59,7 +62,8 @@ class Worker:
         try:
             self._serve(order)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a framework's, a plugin's or the user's code
-            self._send(frames.Failed(failure=self._failure(error)))
+            raised = type(error).__name__ if isinstance(error, FwprofError) else ""
+            self._send(frames.Failed(failure=self._failure(error), error=raised))
             self.is_over = True
 
     def _serve(self, order: frames.Order) -> None:
@@ -74,6 +78,8 @@ class Worker:
                 self._run_block(order)
             case frames.CheckAnswers():
                 self._enter("check")
+                if phases := self._opened.split_phases():
+                    self._send(frames.Split(phases=phases))
                 self._send(frames.Checked(checks=self._opened.check_answers()))
             case frames.TakeReadings():
                 self._take_readings(order)
@@ -267,7 +273,7 @@ class Worker:
             fate=fate,
             stage=self._stage,
             plugin=f"{plugin.distribution} {plugin.version}" if plugin else "",
-            message=message[:2000],
+            message=" ".join(message.split())[:MESSAGE_LENGTH],
             next=next_step,
             traceback="".join(traceback.format_exception(error))[-20_000:],
         )

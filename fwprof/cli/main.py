@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from errno import EDQUOT, EFBIG, ENOSPC, EPIPE
 from importlib import import_module
 
 import click
@@ -17,7 +18,9 @@ import click
 import fwprof
 from fwprof.cli import examples
 from fwprof.cli.messages import print_error, report_bug, usage_error
-from fwprof.errors import ExitCode, FwprofError
+from fwprof.errors import ExitCode, FwprofError, StoreError
+
+_NO_ROOM = {ENOSPC, EDQUOT, EFBIG}
 
 _COMMANDS = {
     "profile": "Measure one cell, or several and compare them.",
@@ -84,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     status = run(words)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        _leave_pipe()
+    except OSError as error:
+        status = _cannot_write(error, status)
     sys.exit(status)
 
 
@@ -100,22 +103,37 @@ def run(words: Sequence[str]) -> int:
         return print_error(usage_error(error))
     except FwprofError as error:
         return print_error(error)
-    except BrokenPipeError:
-        _leave_pipe()
-        return ExitCode.DONE
+    except OSError as error:
+        if error.errno not in _NO_ROOM | {EPIPE}:
+            return report_bug(error, is_verbose=_is_verbose(words))
+        return _cannot_write(error, ExitCode.DONE)
     except (KeyboardInterrupt, click.Abort):
         return print_error(
             FwprofError("stopped", next="fwprof runs lists what was stored"), ExitCode.INTERRUPTED
         )
     except Exception as error:  # noqa: BLE001 - the last door: whatever comes here is our own bug
-        return report_bug(error, is_verbose=bool({"-v", "--verbose"} & set(words)))
+        return report_bug(error, is_verbose=_is_verbose(words))
     return status if isinstance(status, int) else ExitCode.DONE
 
 
-def _leave_pipe() -> None:
-    # The reader of our output is gone (`| head`). Python flushes stdout once more at exit and would
-    # complain there: give it somewhere to write.
+def _is_verbose(words: Sequence[str]) -> bool:
+    return bool({"-v", "--verbose"} & set(words))
+
+
+def _cannot_write(error: OSError, status: int) -> int:
+    """Return the status of a command whose output, or scratch files, found no room."""
+    # Python flushes stdout once more at exit and would complain there: give it somewhere to write.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if error.errno == EPIPE:
+        return status  # whoever read our output has what they wanted (`| head`)
+    return print_error(
+        StoreError(
+            f"cannot write {error.filename or 'the answer'}",
+            cause=error.strerror or str(error),
+            kept="what was measured: fwprof runs lists it",
+            next="free some space there",
+        )
+    )
 
 
 if __name__ == "__main__":

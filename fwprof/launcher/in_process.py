@@ -28,11 +28,11 @@ class InProcessWorker:
 
     def send(self, order: frames.Order) -> None:
         """Carry out one order now."""
-        if self._worker.is_over:
-            raise WorkerEnded(self._gone())
         if self._cancellation.is_cancelled:
             raise InterruptedRunError("the run was cancelled", next="what was measured is stored")
-        self._worker.serve(order)
+        # One that failed has said so, and is asked nothing more.
+        if not self._worker.is_over:
+            self._worker.serve(order)
 
     def receive(self) -> frames.Report:
         """Return the next report of the order that was carried out."""

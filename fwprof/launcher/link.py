@@ -12,11 +12,13 @@ class WorkerEnded(Exception):  # noqa: N818 - an event as much as an error: the 
 
     Args:
         failure: what is known of why.
+        error: which FwprofError it raised, if it was one.
     """
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Failure, error: str = "") -> None:
         super().__init__(failure.message)
         self.failure = failure
+        self.error = error
 
 
 class Link(Protocol):
@@ -31,10 +33,10 @@ class Link(Protocol):
         ...
 
     def send(self, order: frames.Order) -> None:
-        """Give one order.
+        """Give one order; `receive` tells what became of it.
 
         Raises:
-            WorkerEnded: it is gone.
+            InterruptedRunError: the run was cancelled.
         """
         ...
 

@@ -30,12 +30,11 @@ class CappedLog:
             data = data[room:]
         self._tail += data
         if len(self._tail) > LIMIT:
-            excess = len(self._tail) - LIMIT // 2
-            self._dropped += excess
-            del self._tail[:excess]
+            self._trim()
 
     def end(self) -> str:
         """Write the last part and return the last lines, for an error message."""
+        self._trim()
         head = b""
         if self._path is not None:
             if self._dropped:
@@ -46,6 +45,11 @@ class CappedLog:
                 head = self._path.read_bytes()[-4000:]
         text = (head or bytes(self._tail))[-4000:]
         return text.decode(errors="replace")
+
+    def _trim(self) -> None:
+        excess = max(0, len(self._tail) - LIMIT // 2)
+        self._dropped += excess
+        del self._tail[:excess]
 
     def _append(self, data: bytes) -> None:
         assert self._path is not None

@@ -8,13 +8,20 @@ from typing import TypeVar
 
 from fwprof import planning
 from fwprof.cancellation import Cancellation
-from fwprof.errors import FwprofError, PluginError, PluginUnavailableError, RunError
+from fwprof.errors import (
+    FwprofError,
+    PluginContractError,
+    PluginError,
+    PluginLoadError,
+    PluginUnavailableError,
+    StoreError,
+)
 from fwprof.events import Trained
 from fwprof.launcher.context import RunContext
 from fwprof.launcher.guard import Guard
 from fwprof.launcher.link import Link, WorkerEnded
 from fwprof.launcher.process import Switchboard, WorkerProcess
-from fwprof.records import CellPlan, Device, Failure, PluginRef, Reading, frames
+from fwprof.records import CellPlan, Device, PluginRef, Reading, frames
 
 R = TypeVar("R")
 
@@ -22,6 +29,8 @@ MEMORY_SECONDS = 1.0
 ENERGY_SECONDS = 5.0
 """A hardware counter needs a window of seconds: shorter ones are mostly its own update period."""
 SAMPLE_HZ = 10.0
+RAISED_AGAIN = {each.__name__: each for each in (StoreError, PluginLoadError, PluginContractError)}
+"""Errors of a child that say by themselves who is to blame."""
 NOT_ISOLATED = "measured inside the caller's process, where the model's share cannot be told apart"
 
 
@@ -112,7 +121,7 @@ def _with_child(use: Callable[[Link], R], plugin: PluginRef) -> R:
     try:
         return use(WorkerProcess(switchboard, guard, {}, planning.LIMITS))
     except WorkerEnded as ended:
-        raise _blame(plugin, ended.failure) from ended
+        raise _blame(plugin, ended) from ended
     finally:
         guard.close()
         switchboard.close()
@@ -127,12 +136,16 @@ def _ask(link: Link, order: frames.Order, answer: type[R]) -> R:
             if isinstance(report, answer):
                 return report
             if isinstance(report, frames.Failed):
-                raise WorkerEnded(report.failure)
+                raise WorkerEnded(report.failure, report.error)
     finally:
         link.end()
 
 
-def _blame(plugin: PluginRef, failure: Failure) -> FwprofError:
+def _blame(plugin: PluginRef, ended: WorkerEnded) -> FwprofError:
+    failure = ended.failure
+    if raised := RAISED_AGAIN.get(ended.error):
+        what, _, cause = failure.message.partition(": ")
+        return raised(what, cause=cause, next=failure.next)
     what = f"the {plugin.kind} plugin {plugin.name!r} ({plugin.distribution} {plugin.version})"
     if failure.fate == "unsupported":
         return PluginUnavailableError(
@@ -140,4 +153,4 @@ def _blame(plugin: PluginRef, failure: Failure) -> FwprofError:
         )
     if failure.fate == "failed":
         return PluginError(f"{what} failed", cause=failure.message, next=failure.next)
-    return RunError(f"{what} did not answer", cause=failure.message, next=failure.next)
+    return PluginError(f"{what} did not answer", cause=failure.message, next=failure.next)

@@ -133,14 +133,12 @@ class WorkerProcess:
     def send(self, order: frames.Order) -> None:
         """Give one order; its stage's time limit starts."""
         self._restart_timer()
-        data = frame(order)
-        try:
-            self.channel.setblocking(True)
-            self.channel.sendall(data)
-        except OSError as error:
-            raise WorkerEnded(self._post_mortem()) from error
-        finally:
-            self.channel.setblocking(False)
+        # A worker that hangs reads nothing: a long order must not wait for it for ever.
+        self.channel.settimeout(self._limits[self.stage])
+        # One that is gone, or late, is found out by `receive`, after the reports it sent before.
+        with suppress(OSError):
+            self.channel.sendall(frame(order))
+        self.channel.setblocking(False)
 
     def receive(self) -> frames.Report:
         """Wait for the next report, within the stage's limit."""

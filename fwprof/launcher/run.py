@@ -47,5 +47,8 @@ def _measure(context: RunContext) -> None:
             if cell.workload.spec is not None:
                 passes.train(context, cell, plan.request.epochs)
     if context.is_isolated:
+        needed = {planning.limits_key(cell) for cell in alive}
         for key, cells in planning.limits_keys(plan).items():
+            if key not in needed:
+                continue
             context.folder.add_limits(key, passes.measure_limits(context, cells))

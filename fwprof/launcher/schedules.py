@@ -169,8 +169,8 @@ class _Interleaved(_Session):
             elapsed = time.monotonic() - begin
             own = [values for index, values in series.items() if not workers[index].is_replica]
             width = widest_half_width(own) if own else None
-            number += 1
             self._tell(number, elapsed, schedule.max_seconds, width)
+            number += 1
             if schedule.max_rounds is not None:
                 if number >= schedule.max_rounds:
                     return
@@ -234,10 +234,10 @@ class _Sequential(_Session):
         done = 0
         while workers[0].is_alive:
             steps += self._round(workers, first_round + done).values()
-            done += 1
             elapsed = time.monotonic() - begin
             width = widest_half_width([steps])
-            self._tell(done, elapsed, limit, width)
+            self._tell(first_round + done, elapsed, limit, width)
+            done += 1
             if count is not None:
                 if done >= count:
                     break

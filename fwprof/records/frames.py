@@ -155,6 +155,12 @@ class Checked(ReportBase, frozen=True, kw_only=True, tag="checked"):
     checks: tuple[Check, ...]
 
 
+class Split(ReportBase, frozen=True, kw_only=True, tag="split"):
+    """The phases of some steps by direct marks."""
+
+    phases: dict[str, tuple[int, ...]]
+
+
 class Readings(ReportBase, frozen=True, kw_only=True, tag="readings"):
     """What the meters read in one pass."""
 
@@ -190,6 +196,8 @@ class Failed(ReportBase, frozen=True, kw_only=True, tag="failed"):
     """The last thing a worker says when something raised."""
 
     failure: Failure
+    error: str = ""
+    """Which FwprofError it was; empty: somebody else's exception."""
 
 
 class Finished(ReportBase, frozen=True, kw_only=True, tag="finished"):
@@ -205,6 +213,7 @@ Report = (
     | Warm
     | BlockDone
     | Checked
+    | Split
     | Readings
     | EpochDone
     | LimitsMeasured
