@@ -155,6 +155,9 @@ class Model(Protocol):
 class Programs(Protocol):
     """The programs that the core times. Returned by `train_step`.
 
+    It may also have `split(staged)`, which runs S once with marks between its phases and returns
+    ``{"forward": ns, "backward": ns, "optimizer": ns}``: a diagnostic beside the programs.
+
     F and G leave parameters and optimizer state as they were; they may change batch statistics
     and random state. A result stays valid until the next call.
     """

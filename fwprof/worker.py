@@ -16,12 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from fwprof.codec import FrameReader, frame
 from fwprof.contracts import Clock, LoadedWorkload, Meter, Model, Options, PeakKernels, Programs, Staged
 from fwprof.errors import FwprofError, PluginContractError, PluginUnavailableError, UnsupportedError
 from fwprof.execution.session import InvalidResultError, Session, SystemClock
 from fwprof.loading import open_plugins, require_methods
-from fwprof.records import CellPlan, Failure, Fate, PluginRef, Reading, StageName, frames
+from fwprof.records import CellPlan, Description, Failure, Fate, PluginRef, Reading, StageName, frames
 
 if TYPE_CHECKING:
     import pluggy
@@ -144,11 +146,7 @@ class Worker:
         build_ns = self._clock.now_ns() - start
         self._staged = [model.stage(batch) for batch in workload.batches]
         self._meters = [*self._find_meters(model, order.passes), *self._host_meters(order.passes)]
-        description = model.describe()
-        if missing := {
-            name: version for name, version in versions.items() if name not in description.versions
-        }:
-            description = _with_versions(description, missing)
+        description = _with_versions(model.describe(), versions)
         self._send(frames.Described(description=description))
 
         self._enter("first_step")
@@ -162,7 +160,11 @@ class Worker:
             probe=host.HostProbe() if self._is_isolated else None,
             trained=trained or None,
         )
-        self._send(frames.Ready(startup=self._session.first_steps(import_ns, build_ns)))
+        startup = self._session.first_steps(import_ns, build_ns)
+        # A framework that compiles at the first call knows only now what it made of the model.
+        if (described := _with_versions(model.describe(), versions)) != description:
+            self._send(frames.Described(description=described))
+        self._send(frames.Ready(startup=startup))
 
     def _load_workload(self, cell: CellPlan) -> LoadedWorkload:
         from fwprof.workloads import inputs, native
@@ -291,9 +293,7 @@ def _walk(layers: Sequence[Any]) -> list[Any]:
     return [each for layer in layers for each in (layer, *_walk(layer.inner))]
 
 
-def _with_versions(description: Any, versions: Mapping[str, str]) -> Any:
-    import msgspec
-
+def _with_versions(description: Description, versions: Mapping[str, str]) -> Description:
     return msgspec.structs.replace(description, versions={**versions, **description.versions})
 
 

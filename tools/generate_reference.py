@@ -8,9 +8,11 @@ code does not keep.
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,7 @@ def pages() -> dict[str, str]:
         "exit-codes.md": exit_codes_page(),
         "hooks.md": hooks_page(),
         "records.md": records_page(),
+        "what-happens-when.md": what_happens_page(),
     }
     for name, record in SCHEMAS.items():
         written[f"schema/{name}.json"] = json.dumps(json_schema(record), indent=2, sort_keys=True) + "\n"
@@ -130,6 +133,35 @@ def exit_codes_page() -> str:
         "## Exceptions",
         table(("class", "is a", "status", "when"), classes),
     )
+
+
+def what_happens_page() -> str:
+    """Return what is promised where something goes wrong: the table that the tests play."""
+    path = ROOT / "tests" / "faults" / "table.py"
+    spec = importlib.util.spec_from_file_location("table_of_faults", path)
+    assert spec is not None
+    assert spec.loader is not None
+    faults = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(faults)
+    parts = [
+        "Every row is played by a test, through the command. Whatever happens: no process is left behind,\n"
+        "each block is on disk as soon as it is measured, and only a bug in fwprof shows a traceback.\n"
+        "What the numbers mean: [exit codes](exit-codes.md)."
+    ]
+    for section in faults.SECTIONS:
+        rows = [
+            (
+                case.when,
+                "" if case.status is None else str(case.status),
+                ", ".join(f"`{fate}`" for fate in case.fates),
+                f"`{case.says}`" if case.says else "",
+                faults.KEPT[case.kept],
+            )
+            for case in section.cases
+        ]
+        head = ("what happens", "exit", "fate", "what fwprof says", "what is on disk")
+        parts += [f"## {section.title}", table(head, rows)]
+    return page("What happens when", *parts)
 
 
 def hooks_page() -> str:

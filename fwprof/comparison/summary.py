@@ -59,6 +59,7 @@ def summarize_cell(
     subject = Subject(cell=cell, plan=plan, limits=limits, sessions=sessions_of(cell))
     metrics = metrics_of(subject)
     description = cell.description
+    split = _split(cell)
     return CellSummary(
         id=cell.id,
         framework=plan.framework.name,
@@ -85,6 +86,8 @@ def summarize_cell(
         notable=description.notable if description else (),
         equivalence=cell.equivalence,
         metrics=metrics,
+        split=split,
+        split_disagreement=_disagreement(split, metrics),
         checks=tuple(
             check
             for measurement in cell.measurements
@@ -92,6 +95,27 @@ def summarize_cell(
             for check in measurement.checks
         ),
     )
+
+
+def _split(cell: CellResult) -> dict[str, MetricValue]:
+    """Return the phases by marks inside the step, over all sessions."""
+    found: dict[str, list[int]] = {}
+    for measurement in cell.measurements:
+        if not measurement.replica:
+            for phase, values in measurement.split.items():
+                found.setdefault(f"{phase}_time", []).extend(values)
+    return {
+        name: MetricValue(unit="ns", p50=median(values), count=len(values)) for name, values in found.items()
+    }
+
+
+def _disagreement(split: Mapping[str, MetricValue], metrics: Mapping[str, MetricValue]) -> float | None:
+    shares = [
+        abs(marked.p50 / programs - 1)
+        for name, marked in split.items()
+        if marked.p50 is not None and (programs := metrics[name].p50)
+    ]
+    return max(shares) if shares else None
 
 
 def metrics_of(subject: Subject) -> dict[str, MetricValue]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 WINDOW_NS = 250_000_000
 """Length of one warm-up window: two of them make the 0.5 s that a warm-up takes at least."""
+SPLIT_STEPS, SPLIT_LEAD_IN = 20, 4
+"""Steps that are split by marks, and untimed ones before them."""
 VALUE_NS = 1_000_000
 """Warm-up values cover at least this long, so that fast steps do not fill the record."""
 
@@ -271,6 +273,16 @@ class Session:
     def _require_finite(loss: float, where: str) -> None:
         if not math.isfinite(loss):
             raise InvalidResultError(f"the loss is {loss} {where}")
+
+    def split_phases(self) -> dict[str, tuple[int, ...]]:
+        """Return phase → ns of some steps by the framework's own marks; empty where it has none."""
+        split = getattr(self.programs, "split", None)
+        if split is None:
+            return {}
+        self.model.reset()
+        batches = list(islice(self._batches, SPLIT_LEAD_IN + SPLIT_STEPS))
+        steps = [split(batch) for batch in batches][SPLIT_LEAD_IN:]
+        return {phase: tuple(step[phase] for step in steps) for phase in steps[0]}
 
     def check_answers(self) -> tuple[Check, ...]:
         """Guard against programs that do less than they say; untimed, after the last round.

@@ -6,8 +6,10 @@ Knows the order of a conversation; knows nothing of other cells or of rounds.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
+from fwprof.errors import StoreError
 from fwprof.events import CellEnded, Observer, StageEntered
 from fwprof.launcher.link import Link, WorkerEnded
 from fwprof.records import CellPlan, Failure, frames
@@ -43,6 +45,7 @@ class CellWorker:
         self.session = session
         self.is_replica = is_replica
         self.failure: Failure | None = None
+        self._has_left = False
         self.description: frames.Described | None = None
         self.on_report: Callable[[frames.Report], None] = lambda _: None
         self._journal = journal
@@ -102,13 +105,26 @@ class CellWorker:
         if self.is_alive:
             self.ask(frames.Finish(), frames.Finished)
         self.link.end()
+        self._has_left = True
         if self.is_alive and is_last:
             self._journal.append(frames.Finished())
             self._tell_end(None)
 
     def close(self) -> None:
-        """End the worker, whatever it does, and close its journal."""
+        """End the worker, whatever it does, and close its journal.
+
+        One that had not finished was cut off: the journal says in which stage.
+        """
         self.link.end()
+        if self.is_alive and not self._has_left:
+            cut = Failure(
+                fate="interrupted",
+                stage=self.link.stage,
+                message=f"the run was stopped in stage {self.link.stage}",
+            )
+            # Closing is also the way out of an error; a full disk was already told then.
+            with suppress(StoreError):
+                self._journal.append(frames.Failed(failure=cut))
         self._journal.close()
 
     def _tell_end(self, failure: Failure | None) -> None:

@@ -131,3 +131,6 @@ class Measurement(Record, frozen=True, kw_only=True):
     blocks: tuple[Block, ...] = ()
     steady: dict[ProgramName, bool] = {}
     checks: tuple[Check, ...] = ()
+    split: dict[str, tuple[int, ...]] = {}
+    """Phase (forward, backward, optimizer) → ns by marks inside the step, one value a step: a
+    diagnostic beside the programs, of frameworks that can mark."""

@@ -139,6 +139,10 @@ class CellSummary(Record, frozen=True, kw_only=True):
     equivalence: Equivalence
     metrics: dict[str, MetricValue]
     checks: tuple[Check, ...] = ()
+    split: dict[str, MetricValue] = {}
+    """forward_time, backward_time and optimizer_time by marks inside the step: a diagnostic."""
+    split_disagreement: float | None = None
+    """Largest share by which a marked phase differs from the one of the programs; null: no marks."""
 
 
 Verdict = Literal["faster", "slower", "no difference shown", "not comparable", "one process"]

@@ -265,6 +265,7 @@ def _quality(result: RunResult, summary: RunSummary, names: CellNames) -> list[t
     for label, owners in carried.items():
         who = "" if len(owners) == len(measured) else f" ({', '.join(owners)})"
         rows.append(f"{label}{who}: {LABELS.get(label, 'see the documentation of labels')}")
+    rows += [_marks(cell, names) for cell in measured if cell.split_disagreement is not None]
     rows += dict.fromkeys(
         f"check failed, {names.short(cell.id)}: {check.name}" + (f" ({check.detail})" if check.detail else "")
         for cell in measured
@@ -272,6 +273,13 @@ def _quality(result: RunResult, summary: RunSummary, names: CellNames) -> list[t
         if not check.passed
     )
     return [("quality" if place == 0 else "", text) for place, text in enumerate(rows)]
+
+
+def _marks(cell: CellSummary, names: CellNames) -> str:
+    """Say how the phases of the table stand beside those by marks inside the step."""
+    phases = " + ".join(figures.duration(cell.split[name].p50 or 0.0) for name in cell.split)
+    share = f"{100 * (cell.split_disagreement or 0.0):.0f} %"
+    return f"marks inside the step, {names.short(cell.id)}: {phases}; within {share} of the table's phases"
 
 
 def _missing(result: RunResult, cells: Sequence[CellSummary]) -> list[tuple[str, str]]:

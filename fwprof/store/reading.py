@@ -92,13 +92,14 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
     checks: list[Check] = []
     steady: dict[ProgramName, bool] = {}
     readings: dict[str, Reading] = {}
+    split: dict[str, tuple[int, ...]] = {}
     training: list[TrainingPoint] = []
     is_finished = False
     reports: Iterator[frames.Report] = _lines(path, frames.Report)  # type: ignore[arg-type]  # a union is no type
     for report in reports:
         match report:
             case frames.Described():
-                description = description or report.description
+                description = report.description
             case frames.Ready():
                 startup = startup or report.startup
             case frames.Warm():
@@ -108,6 +109,8 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
                 blocks.append(report.block)
             case frames.Checked():
                 checks += report.checks
+            case frames.Split():
+                split = report.phases
             case frames.Readings():
                 readings.update(report.readings)
             case frames.EpochDone():
@@ -137,6 +140,7 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
         blocks=tuple(blocks),
         steady=steady,
         checks=tuple(checks),
+        split=split,
     )
     return _Read(
         measurement=measurement, description=description, readings=readings, training=tuple(training)
