@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import selectors
 import signal
 import socket
@@ -20,7 +21,7 @@ from fwprof import host
 from fwprof.cancellation import Cancellation
 from fwprof.codec import FrameReader, frame
 from fwprof.errors import InterruptedRunError, WorkerCrashedError
-from fwprof.launcher.guard import Guard
+from fwprof.launcher.guard import MARK, Guard, end_strays
 from fwprof.launcher.link import WorkerEnded
 from fwprof.launcher.log import CappedLog
 from fwprof.records import Failure, Fate, StageName, frames
@@ -95,6 +96,7 @@ class WorkerProcess:
         self._is_closed = False
         self._has_ended = False
         self._garbled = ""
+        self._mark = secrets.token_hex(8)
         self._oom_kills = host.kernel_oom_kills()
         self.channel, theirs = socket.socketpair()
         self.output, output = os.pipe()
@@ -106,7 +108,13 @@ class WorkerProcess:
                 stdout=output,
                 stderr=output,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1", **environment},
+                env={
+                    **os.environ,
+                    "PYTHONFAULTHANDLER": "1",
+                    "PYTHONUNBUFFERED": "1",
+                    MARK: self._mark,
+                    **environment,
+                },
                 start_new_session=True,
             )
         except OSError as error:
@@ -116,7 +124,7 @@ class WorkerProcess:
         finally:
             theirs.close()
             os.close(output)
-        guard.watch(self._process.pid)
+        guard.watch(self._process.pid, self._mark)
         self.channel.setblocking(False)
         os.set_blocking(self.output, False)
         switchboard.add(self)
@@ -188,7 +196,7 @@ class WorkerProcess:
             self._switchboard.remove(self.output)
 
     def end(self) -> None:
-        """Kill the process group, collect the process and see that the group is gone."""
+        """Kill the process group and its strays, collect the process and see that all are gone."""
         if self._has_ended:
             return
         self._has_ended = True
@@ -196,7 +204,7 @@ class WorkerProcess:
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         deadline = time.monotonic() + END_SECONDS
-        while not host.is_group_gone(self.pid):
+        while end_strays(self._mark) or not host.is_group_gone(self.pid):
             if time.monotonic() > deadline:
                 raise WorkerCrashedError(
                     f"processes of worker {self.pid} are still there after SIGKILL",
@@ -204,7 +212,7 @@ class WorkerProcess:
                     next=f"look at them: ps -o pid,stat,wchan,cmd -g {self.pid}",
                 )
             time.sleep(0.005)
-        self._guard.release(self.pid)
+        self._guard.release(self.pid, self._mark)
         self._drain()
         self._switchboard.remove(self.channel)
         self._switchboard.remove(self.output)
