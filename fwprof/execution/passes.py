@@ -34,7 +34,7 @@ def take_readings(
     Where no meter can read anything, the window is not run: the reasons are the answer.
     """
     trial = _window(meters)
-    if meters and all(reading.value is None for reading in trial.values()):
+    if all(reading.value is None for reading in trial.values()):
         return trial
     steps = 0
     for meter in meters:

@@ -90,6 +90,14 @@ def test_where_nothing_can_be_read_nothing_is_run(built: Built) -> None:
     }
 
 
+def test_without_a_meter_nothing_is_run(built: Built) -> None:
+    class Refusing(FakePrograms):
+        def run(self, staged: Any) -> Any:
+            raise AssertionError("no step is needed")
+
+    assert read(built(programs_class=Refusing), seconds=60.0) == {}
+
+
 def test_meters_are_sampled_while_steps_run_and_the_thread_is_gone(built: Built) -> None:
     meter = Counting("fake.samples", 1, enough=3)
 
