@@ -133,7 +133,7 @@ def _request(request: RunRequest | None, keywords: Mapping[str, Any]) -> RunRequ
 def _path_text(value: object) -> str:
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"a {type(value).__name__} is neither text, number nor record")
+    raise TypeError(f"no field takes a value of type {type(value).__name__}")
 
 
 def _find_devices(name: str) -> FoundDevices | FwprofError:
