@@ -133,12 +133,12 @@ def _plain(place: Place, words: Sequence[str]) -> Done:
     return place.run(words)
 
 
-def _with_mount(place: Place, words: Sequence[str], options: str) -> Done:
+def _with_mount(place: Place, words: Sequence[str], options: str, folder: str = "runs") -> Done:
     """Run in a mount namespace of its own, with a file system that is gone afterwards."""
     enter = (
         ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
     )
-    mount = f"set -e; mkdir -p runs; mount -t tmpfs -o {options} tmpfs runs"
+    mount = f"set -e; mkdir -p runs; mount -t tmpfs -o {options} tmpfs {folder}"
     if shutil.which("unshare") is None or place.run([*enter, "sh", "-c", mount]).status:
         pytest.skip("this machine lets nobody mount a file system of their own")
     # What was stored is copied out of the namespace, for the test to look at.
@@ -150,6 +150,10 @@ def _with_mount(place: Place, words: Sequence[str], options: str) -> Done:
 
 def _small_disk(place: Place, words: Sequence[str]) -> Done:
     return _with_mount(place, words, "size=256k")
+
+
+def _small_scratch_disk(place: Place, words: Sequence[str]) -> Done:
+    return _with_mount(place, words, "size=64k", "tmp")
 
 
 def _read_only_disk(place: Place, words: Sequence[str]) -> Done:
@@ -258,6 +262,13 @@ def _stored_newer(place: Place, words: Sequence[str]) -> Done:
     return place.run(words)
 
 
+def _stored_nonsense(place: Place, words: Sequence[str]) -> Done:
+    folder = _store(place)
+    (folder / "run.json").unlink()
+    (folder / "plan.json").write_text("{nonsense", encoding="utf-8")
+    return place.run(words)
+
+
 def _stored_cut_off(place: Place, words: Sequence[str]) -> Done:
     (_store(place) / "run.json").unlink()
     (journal,) = place.journals()
@@ -270,6 +281,7 @@ SCENES: Mapping[str, Callable[[Place, Sequence[str]], Done]] = {
     "plain": _plain,
     "small disk": _small_disk,
     "full file": _full_file,
+    "small scratch disk": _small_scratch_disk,
     "read-only disk": _read_only_disk,
     "file in place of the folder": _file_in_place,
     "Ctrl-C": _interrupted,
@@ -282,5 +294,6 @@ SCENES: Mapping[str, Callable[[Place, Sequence[str]], Done]] = {
     "stored": _stored,
     "stored, changed": _stored_changed,
     "stored, newer": _stored_newer,
+    "stored, nonsense": _stored_nonsense,
     "stored, cut off": _stored_cut_off,
 }

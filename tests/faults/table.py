@@ -24,6 +24,7 @@ KEPT: dict[Kept, str] = {
 Scene = Literal[
     "plain",
     "small disk",
+    "small scratch disk",
     "full file",
     "read-only disk",
     "file in place of the folder",
@@ -37,6 +38,7 @@ Scene = Literal[
     "stored",
     "stored, changed",
     "stored, newer",
+    "stored, nonsense",
     "stored, cut off",
 ]
 

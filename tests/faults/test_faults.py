@@ -87,6 +87,7 @@ def test_what_happens_is_what_the_table_says(
     place.wait_until(lambda: not place.processes(), "no process is left")
     # A process that is killed cannot clear up.
     assert case.scene == "parent killed" or not list(place.scratch.iterdir())
+    assert (place.folder / "there.csv").read_text(encoding="utf-8") == broken.FILES["there.csv"]
     _check_kept(place, case)
     if case.kept not in ("nothing", "as it was"):
         _check_result(place, case)
