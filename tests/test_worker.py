@@ -240,7 +240,11 @@ def test_what_opening_raises_is_classified_with_its_stage_and_owner(
 def test_what_a_later_order_raises_names_its_stage(
     talk: Conversation, order: frames.Order, stage: Any
 ) -> None:
-    talk.open(make_cell(fault="raise", stage=stage), passes=("memory", "energy"))
+    meter = PluginRef(
+        kind="meter", name="fakemeter", distribution="x", version="1", value="fwprof.testing.fake_meter"
+    )
+    cell = msgspec.structs.replace(make_cell(fault="raise", stage=stage), meter_plugins=(meter,))
+    talk.open(cell, passes=("memory", "energy"))
     told = talk.ask(order)
     assert told.types == ["entered", "failed"]
     assert (told.failure.stage, told.failure.fate) == (stage, "failed")
