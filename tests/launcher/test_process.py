@@ -99,7 +99,7 @@ from fwprof.launcher.guard import Guard
 guard = Guard()
 groups = [
     subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(600)"],
+        [sys.executable, "-c", "import time; time.sleep(60)"],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
     ).pid
