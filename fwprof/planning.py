@@ -201,10 +201,24 @@ class _Work:
 
 
 def _works(request: RunRequest) -> Sequence[_Work]:
+    for model in request.models:
+        _require_file(model)
     names = request.workloads or (() if request.models else workloads.QUICK_SET)
     return [_Work(workloads.find_workload(name, request.overrides), None) for name in names] + [
         _Work(None, model) for model in request.models
     ]
+
+
+def _require_file(model: ModelChoice) -> None:
+    place = Path(model.factory.rpartition(":")[0])
+    if place.suffix == ".py" and not place.is_file():
+        beside = [path.name for path in place.parent.glob("*.py")]
+        close = get_close_matches(place.name, beside, n=1)
+        raise RequestError(
+            f"there is no file {place}",
+            cause=f"--model {model.factory} names it",
+            next=f"did you mean {close[0]!r}?" if close else "name a file that exists: FILE.py:FACTORY",
+        )
 
 
 def _frameworks(request: RunRequest) -> Sequence[FrameworkChoice]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "bootstrap_interval",
     "centred_medians",
+    "count_outliers",
     "geometric_mean",
     "half_width",
     "has_drifted",
@@ -71,6 +72,16 @@ def quantile(values: Collection[float], share: float) -> float:
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def count_outliers(values: Collection[float]) -> int:
+    """Return how many values lie more than three quartile ranges outside the quartiles.
+
+    Source: Tukey, Exploratory Data Analysis, 1977 (values "far out").
+    """
+    low, high = quantile(values, 0.25), quantile(values, 0.75)
+    reach = 3 * (high - low)
+    return sum(value < low - reach or value > high + reach for value in values)
 
 
 def geometric_mean(values: Collection[float]) -> float:

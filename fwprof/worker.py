@@ -64,8 +64,12 @@ class Worker:
         try:
             self._serve(order)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a framework's, a plugin's or the user's code
-            raised = type(error).__name__ if isinstance(error, FwprofError) else ""
-            self._send(frames.Failed(failure=self._failure(error), error=raised))
+            refusal = (
+                (error.what, error.cause, error.kept, error.next) if isinstance(error, FwprofError) else ()
+            )
+            self._send(
+                frames.Failed(failure=self._failure(error), error=type(error).__name__, refusal=refusal)
+            )
             self.is_over = True
 
     def _serve(self, order: frames.Order) -> None:

@@ -242,28 +242,43 @@ def models(*texts: str) -> dict[str, Any]:
     return {"workloads": (), "models": tuple(parse_model(text) for text in texts)}
 
 
-def test_ones_own_model_is_measured_with_its_framework() -> None:
-    made = planning.make_plan(RunRequest(**models("fake=/place/My Net.py:make")), FOUND, "01RUN")
+@pytest.fixture
+def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("a.py", "b.py", "My Net.py"):
+        (tmp_path / name).write_text("def make(): ...\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_ones_own_model_is_measured_with_its_framework(own_files: Path) -> None:
+    factory = f"{own_files}/My Net.py:make"
+    made = planning.make_plan(RunRequest(**models(f"fake={factory}")), FOUND, "01RUN")
     (cell,) = made.cells()
     assert cell.id == "my-net.fake.cpu"
     assert cell.batch_size is None
     assert cell.workload.native is not None
-    assert cell.workload.native.factory == "/place/My Net.py:make"
+    assert cell.workload.native.factory == factory
     assert planning.limits_keys(made) == {}
 
 
-def test_models_for_several_frameworks_meet_only_their_own() -> None:
+def test_a_file_that_is_not_there_is_said_before_anything_is_measured(own_files: Path) -> None:
+    with pytest.raises(RequestError, match=r"there is no file bb\.py") as caught:
+        plan("fake", **models("fake=bb.py:make"))
+    assert caught.value.next == "did you mean 'b.py'?"
+
+
+def test_models_for_several_frameworks_meet_only_their_own(own_files: Path) -> None:
     made = plan("fake", "rival", settings="equal", **models("fake=a.py:make", "rival=b.py:make"))
     assert ids(made) == [["a.fake.cpu"], ["b.rival.cpu"]]
 
 
-def test_a_model_for_a_framework_that_was_not_chosen_leaves_nothing() -> None:
+def test_a_model_for_a_framework_that_was_not_chosen_leaves_nothing(own_files: Path) -> None:
     with pytest.raises(RequestError, match="the request names no cell to measure") as caught:
         plan("fake", **models("rival=a.py:make"))
     assert "--model FRAMEWORK=" in caught.value.next
 
 
-def test_a_batch_size_does_not_apply_to_ones_own_model() -> None:
+def test_a_batch_size_does_not_apply_to_ones_own_model(own_files: Path) -> None:
     with pytest.raises(RequestError, match="--batch-size does not apply to your own model") as caught:
         plan("fake", batch_sizes=(4,), **models("fake=a.py:make"))
     assert "--set model.NAME=value" in caught.value.next

@@ -17,6 +17,12 @@ positive = st.floats(min_value=1e-3, max_value=1e9)
 series = st.lists(positive, min_size=1, max_size=60)
 
 
+def test_outliers_are_what_lies_three_quartile_ranges_outside() -> None:
+    assert statistics.count_outliers([10, 11, 12, 13, 14, 15, 16, 17, 18]) == 0
+    assert statistics.count_outliers([10, 11, 12, 13, 14, 15, 16, 17, 18, 60]) == 1
+    assert statistics.count_outliers([-40, 10, 11, 12, 13, 14, 15, 16, 17, 18, 60]) == 2
+
+
 def test_a_quantile_is_interpolated_between_its_neighbours() -> None:
     assert statistics.quantile([4, 1, 3, 2], 0.5) == 2.5
     assert statistics.quantile([10, 20, 30, 40, 50], 0.1) == pytest.approx(14)

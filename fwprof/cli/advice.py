@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -36,8 +37,10 @@ def next_commands(
     found: list[tuple[str, str]] = []
     if any(cell.fate == "interrupted" for cell in summary.cells):
         found.append((command(request), "once more, to the end"))
-    elif not measured:
+    elif any(cell.fate == "unsupported" for cell in summary.cells) or not summary.cells:
         found.append(("fwprof doctor", "says what is missing here"))
+    for log in _logs(summary)[:1]:
+        found.append((f"less {quote(str(log))}", "what the cell printed before it failed"))
     if measured and "interval_wide" in labels and request.budget == "quick":
         longer = command(request, budget="default", max_seconds=None, rounds=None)
         found.append((longer, "more rounds, narrower intervals"))
@@ -55,6 +58,14 @@ def next_commands(
     if measured and has_earlier_run:
         found.append(("fwprof compare last~1 last", "against the run before"))
     return found[:_MOST]
+
+
+def _logs(summary: RunSummary) -> list[Path]:
+    """Return what workers of failed cells printed."""
+    failed = [
+        cell.id for cell in summary.cells if cell.fate in {"failed", "killed", "out_of_memory", "timeout"}
+    ]
+    return [log for cell in failed for log in sorted(Path(summary.path).glob(f"cells/{cell}/*.worker.log"))]
 
 
 def command(request: RunRequest, **changes: object) -> str:

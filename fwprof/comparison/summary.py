@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import Literal
 
+import msgspec
+
 from fwprof.comparison.series import (
     STARTUP,
     TERMS,
@@ -22,6 +24,7 @@ from fwprof.comparison.series import (
 from fwprof.metrics import METRICS
 from fwprof.records import CellPlan, CellResult, CellSummary, MetricValue, ProgramName, Reading, RunResult
 from fwprof.statistics import (
+    count_outliers,
     geometric_mean,
     mean_interval,
     median,
@@ -120,7 +123,7 @@ def _disagreement(split: Mapping[str, MetricValue], metrics: Mapping[str, Metric
 
 def metrics_of(subject: Subject) -> dict[str, MetricValue]:
     """Return every metric of the common table, null with its reason where it has no value."""
-    metrics = times_of(subject)
+    metrics = {name: _with_outliers(value, name, subject) for name, value in times_of(subject).items()}
     metrics["throughput"] = _throughput(subject, metrics["pipelined_step_time"])
     for name in (*STARTUP, "compile_time"):
         values = session_values(subject.cell, subject.plan, name, subject.sessions)
@@ -146,6 +149,19 @@ def times_of(subject: Subject) -> dict[str, MetricValue]:
         (session,) = subject.sessions.values()
         return _times_of_one(session, _why_no_time(subject))
     return {name: _time_of_several(name, subject) for name in TERMS}
+
+
+def _with_outliers(value: MetricValue, name: str, subject: Subject) -> MetricValue:
+    """Count the outliers of a time that is one program's; a difference has none of its own."""
+    terms = list(TERMS[name])
+    if value.p50 is None or len(terms) > 1:
+        return value
+    counts = [
+        count_outliers(session.column(terms[0], session.rounds()))
+        for session in subject.sessions.values()
+        if terms[0] in session.programs and session.rounds()
+    ]
+    return msgspec.structs.replace(value, outliers=sum(counts))
 
 
 def bound_of(metrics: Mapping[str, MetricValue]) -> Bound | None:

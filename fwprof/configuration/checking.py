@@ -105,6 +105,8 @@ class _Check:
                     entries[key] = item
                 else:
                     hint = suggest(key, [*fields, *tag])
+                    if not hint and not self.problems:
+                        hint = f"its keys are {', '.join([*tag, *fields])}"
                     shown = f"{path}.{short(key)}"
                     self.problems.append(_Problem(item.where, shown, "unknown key", hint))
             return replace(node, value=entries)

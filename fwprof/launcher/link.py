@@ -12,13 +12,13 @@ class WorkerEnded(Exception):  # noqa: N818 - an event as much as an error: the 
 
     Args:
         failure: what is known of why.
-        error: which FwprofError it raised, if it was one.
+        report: what it said last, where it said that it failed.
     """
 
-    def __init__(self, failure: Failure, error: str = "") -> None:
+    def __init__(self, failure: Failure, report: frames.Failed | None = None) -> None:
         super().__init__(failure.message)
         self.failure = failure
-        self.error = error
+        self.report = report
 
 
 class Link(Protocol):

@@ -29,7 +29,9 @@ MEMORY_SECONDS = 1.0
 ENERGY_SECONDS = 5.0
 """A hardware counter needs a window of seconds: shorter ones are mostly its own update period."""
 SAMPLE_HZ = 10.0
-RAISED_AGAIN = {each.__name__: each for each in (StoreError, PluginLoadError, PluginContractError)}
+RAISED_AGAIN = {
+    each.__name__: each for each in (StoreError, PluginLoadError, PluginContractError, PluginUnavailableError)
+}
 """Errors of a child that say by themselves who is to blame."""
 NOT_ISOLATED = "measured inside the caller's process, where the model's share cannot be told apart"
 
@@ -136,16 +138,16 @@ def _ask(link: Link, order: frames.Order, answer: type[R]) -> R:
             if isinstance(report, answer):
                 return report
             if isinstance(report, frames.Failed):
-                raise WorkerEnded(report.failure, report.error)
+                raise WorkerEnded(report.failure, report)
     finally:
         link.end()
 
 
 def _blame(plugin: PluginRef, ended: WorkerEnded) -> FwprofError:
-    failure = ended.failure
-    if raised := RAISED_AGAIN.get(ended.error):
-        what, _, cause = failure.message.partition(": ")
-        return raised(what, cause=cause, next=failure.next)
+    failure, report = ended.failure, ended.report
+    if report is not None and report.refusal and report.error in RAISED_AGAIN:
+        said, cause, kept, next_step = report.refusal
+        return RAISED_AGAIN[report.error](said, cause=cause, kept=kept, next=next_step)
     what = f"the {plugin.kind} plugin {plugin.name!r} ({plugin.distribution} {plugin.version})"
     if failure.fate == "unsupported":
         return PluginUnavailableError(

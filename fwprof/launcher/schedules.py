@@ -28,6 +28,8 @@ WARM_UP_SHARE = 0.4
 QUIET_NS = 50_000
 """CPU time in one look (1 ms) below which the other workers count as quiet."""
 LOOK_SECONDS = 0.001
+QUIET_LOOKS = 2
+"""In a row: a spinning thread that was not given a core for one look is not quiet."""
 
 
 def run_session(context: RunContext, group: Group, session: int, skip: set[str]) -> None:
@@ -258,11 +260,11 @@ def settle(pids: Sequence[int | None], cap_ns: int) -> None:
         return
     deadline = time.monotonic_ns() + cap_ns
     used = sum(host.process_cpu_ns(pid) or 0 for pid in others)
-    while time.monotonic_ns() < deadline:
+    quiet_looks = 0
+    while quiet_looks < QUIET_LOOKS and time.monotonic_ns() < deadline:
         time.sleep(LOOK_SECONDS)
         now = sum(host.process_cpu_ns(pid) or 0 for pid in others)
-        if now - used < QUIET_NS:
-            return
+        quiet_looks = quiet_looks + 1 if now - used < QUIET_NS else 0
         used = now
 
 

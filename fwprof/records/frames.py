@@ -197,7 +197,9 @@ class Failed(ReportBase, frozen=True, kw_only=True, tag="failed"):
 
     failure: Failure
     error: str = ""
-    """Which FwprofError it was; empty: somebody else's exception."""
+    """Name of the exception's class."""
+    refusal: tuple[str, ...] = ()
+    """What, cause, kept and next of a FwprofError; empty: somebody else's exception."""
 
 
 class Finished(ReportBase, frozen=True, kw_only=True, tag="finished"):

@@ -104,6 +104,8 @@ class MetricValue(Record, frozen=True, kw_only=True, omit_defaults=True):
     """95 % interval of the p50."""
     count: int | None = None
     """Rounds behind it, over all sessions."""
+    outliers: int | None = None
+    """Of these rounds, how many lie far outside; they are kept, and count in everything."""
     value: float | int | None = None
     reason: str | None = None
     """Why there is no value."""
