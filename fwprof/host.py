@@ -60,15 +60,18 @@ class HostProbe:
             cpu_ns=cpu_ns,
             run_delay_ns=_growth(self._delays_ns, delays),
             involuntary_switches=_difference(before.involuntary_switches, after.involuntary_switches),
+            minor_faults=_difference(before.minor_faults, after.minor_faults),
             steal_ns=_difference(before.steal_ns, after.steal_ns),
             pressure_ns=_difference(before.pressure_ns, after.pressure_ns),
             other_cpu_ns=None if busy_ns is None else busy_ns - cpu_ns,
         )
 
     def _snapshot(self) -> _Snapshot:
+        switches, faults = _own_usage()
         busy_ns, steal_ns = parse_machine_cpu(_text(self._proc / "stat"), _tick_ns())
         return _Snapshot(
-            involuntary_switches=_involuntary_switches(),
+            involuntary_switches=switches,
+            minor_faults=faults,
             pressure_ns=parse_pressure(_text(self._proc / "pressure/cpu")),
             steal_ns=steal_ns,
             busy_ns=busy_ns,
@@ -79,6 +82,7 @@ class HostProbe:
 
 class _Snapshot(NamedTuple):
     involuntary_switches: int | None
+    minor_faults: int | None
     pressure_ns: int | None
     steal_ns: int | None
     busy_ns: int | None
@@ -323,12 +327,14 @@ def _difference(before: int | None, after: int | None) -> int | None:
     return None if before is None or after is None else after - before
 
 
-def _involuntary_switches() -> int | None:
+def _own_usage() -> tuple[int | None, int | None]:
+    """Return this process's (involuntary switches, page faults that needed no disk) so far."""
     try:
         import resource
     except ImportError:  # Windows has none
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        return None, None
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_nivcsw, usage.ru_minflt
 
 
 def _tick_ns() -> int:

@@ -16,6 +16,13 @@ CONTENDED_SPREAD = 1.25
 """p50/p10 of the step: neighbours only ever slow a block down, so that they part the two."""
 CONTENDED_SHARE = 0.10
 """Of the granted CPU, used by processes outside the run."""
+FAULT_NS = 500
+"""What mapping one page costs at least, zeroing it included; virtual machines need some µs.
+
+Source: docs/decisions/007-page-faults.md, measured.
+"""
+FAULT_SHARE = 0.05
+"""Of the time of the steps, spent on mapping pages."""
 
 
 def labels_of(result: RunResult) -> Mapping[str, tuple[str, ...]]:
@@ -49,6 +56,8 @@ def _earned(cell: CellResult, result: RunResult) -> Iterator[str]:
         yield "unsteady"
     if any(block.compilations for block in blocks):
         yield "recompiled"
+    if _fault_share([block for block in blocks if block.program == "run"]) > FAULT_SHARE:
+        yield "page_faults"
     if blocks and (cell.fate != "ok" or any(measurement.fate != "ok" for measurement in own)):
         yield "incomplete"
     if cell.equivalence.status == "not_equivalent":
@@ -67,6 +76,16 @@ def _other_share(blocks: Sequence[Block], cores: int) -> float:
     ]
     window = sum(span for _, span in counted) * cores
     return sum(used for used, _ in counted) / window if window else 0.0
+
+
+def _fault_share(blocks: Sequence[Block]) -> float:
+    counted = [
+        (counters.minor_faults, counters.window_ns)
+        for counters in (block.counters for block in blocks)
+        if counters is not None and counters.minor_faults is not None
+    ]
+    window = sum(span for _, span in counted)
+    return FAULT_NS * sum(faults for faults, _ in counted) / window if window else 0.0
 
 
 def _wide_cells(result: RunResult, group: Group, cells: Mapping[str, CellResult]) -> set[str]:

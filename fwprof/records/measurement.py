@@ -24,6 +24,8 @@ class HostCounters(Record, frozen=True, kw_only=True):
     run_delay_ns: int | None = None
     """Time its threads were runnable and waited for a core."""
     involuntary_switches: int | None = None
+    minor_faults: int | None = None
+    """Pages that the kernel had to map: an allocator that gives memory back pays for it each step."""
     steal_ns: int | None = None
     """Time the hypervisor ran something else; whole machine."""
     pressure_ns: int | None = None

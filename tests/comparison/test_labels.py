@@ -37,6 +37,14 @@ def test_other_processes_are_measured_against_the_granted_cores(
     assert ("contended" in labels(run)) is expected
 
 
+@pytest.mark.parametrize(("faults", "expected"), [(99, False), (101, True)])
+def test_a_step_that_maps_its_memory_anew_is_told(build: Any, faults: int, expected: bool) -> None:
+    counters = HostCounters(window_ns=MS, minor_faults=faults)
+    blocks = tuple(msgspec.structs.replace(block, counters=counters) for block in build.blocks(CALM))
+    run = build.run(build.cell("a", measurements=(build.measurement([], blocks=blocks),)))
+    assert labels(run) == (("page_faults",) if expected else ())
+
+
 def test_a_drift_is_unsteady_and_so_is_a_warm_up_that_never_settled(build: Any) -> None:
     assert "unsteady" in labels(build.run(build.cell("a", [MS + 20_000 * index for index in range(12)])))
     restless = build.measurement(CALM, steady={"run": True, "forward": False})
