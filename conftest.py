@@ -1,14 +1,29 @@
-"""What all tests of the repository share: in CI, a skip needs a reason that CI cannot mend."""
+"""What all tests of the repository share: a state folder of their own, and strictness about skips."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import Counter
 
 import pytest
 
 NOT_HERE = ("card", "CUDA", "mount a file system")
 """Words of the reasons that stand even in CI: hardware and rights that its machines lack."""
+
+
+STATE = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what tests learn of the machine's noise out of the user's own record."""
+    config.stash[STATE] = tempfile.TemporaryDirectory(prefix="fwprof-state-")
+    os.environ["FWPROF_STATE"] = config.stash[STATE].name
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Forget it."""
+    config.stash[STATE].cleanup()
 
 
 @pytest.hookimpl(trylast=True)

@@ -176,7 +176,7 @@ def plan_line(plan: RunPlan, estimated_seconds: float) -> str:
     return (
         f"{'quick set: ' if is_quick_set else ''}{workloads or 'nothing that can run here'}   "
         f"{figures.plural(len(cells), 'cell')}, {figures.plural(processes, 'process')}, "
-        f"~{figures.wait(estimated_seconds)}"
+        f"at most about {figures.wait(estimated_seconds)}"
     )
 
 

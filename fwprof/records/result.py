@@ -22,7 +22,7 @@ LABELS = {
     "contended": "processes outside the run used more than 10 % of the granted CPU, or p50/p10 > 1.25",
     "unsteady": "the step time still drifted when the warm-up ended, or between the first and last third",
     "recompiled": "the framework compiled again while blocks were timed",
-    "page_faults": "each step maps memory that the allocator gave back before: processes differ by luck in this",
+    "page_faults": "each step maps memory that the allocator gave back: processes differ by luck",
     "interval_wide": "the time ran out before the interval was as narrow as asked",
     "warm_cache": "compiled code came from a cache on disk: first-step figures are not cold",
     "synthetic_data": "the data is made from the seed, not real",

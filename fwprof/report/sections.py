@@ -229,6 +229,12 @@ def _bounds(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, s
             peak = "copy" if cell.bound == "memory" else "matrix product"
             of = "" if value is None else f" ({figures.percent(value / 100)} of the best {peak} here)"
             said.append(f"{names.short(cell.id)}: {_BOUNDS[cell.bound]}{of}")
+        elif (gemm := _value(cell, "share_of_best_gemm")) is not None:
+            copy = _value(cell, "share_of_copy") or 0.0
+            said.append(
+                f"{names.short(cell.id)}: nothing alone ({figures.percent(gemm / 100)} of the best matrix "
+                f"product, {figures.percent(copy / 100)} of the best copy here)"
+            )
     return [("what bounds it" if place == 0 else "", text) for place, text in enumerate(said)]
 
 

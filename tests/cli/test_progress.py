@@ -65,7 +65,7 @@ def test_without_a_terminal_lines_come_seconds_apart(
     assert out == ""
     assert "\r" not in err
     assert err.splitlines() == [
-        "plan     quick set: mlp   4 cells, 25 processes, ~75 s",
+        "plan     quick set: mlp   4 cells, 25 processes, at most about 75 s",
         "  mlp                  import mlp alpha cpu",
         "  mlp                  round 20   ±1.1 % (until ±5.0 %)   19 s of 20 s",
         "  mlp alpha:graph cpu: out of memory: no memory",
@@ -114,7 +114,7 @@ def test_rounds_past_the_time_say_why_they_go_on(
 
 def test_the_plan_line_counts_processes_of_all_sessions_and_replicas(build: ModuleType) -> None:
     result, _ = build.comparison()
-    assert plan_line(result.plan, 200) == "quick set: mlp   4 cells, 25 processes, ~3 min 20 s"
+    assert plan_line(result.plan, 200) == "quick set: mlp   4 cells, 25 processes, at most about 3 min 20 s"
 
 
 def test_training_says_the_epoch(build: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

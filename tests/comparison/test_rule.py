@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy
 import pytest
 
-from fwprof.comparison.rule import judge_rounds
+from fwprof.comparison.rule import judge_rounds, judge_sessions
 
 SIMULATIONS = 300
 
@@ -63,3 +63,12 @@ def test_a_pair_that_only_a_table_makes_doubtful_says_so() -> None:
     assert one.interval[0] > 1
     assert one.verdict == "no difference shown"
     assert "by chance" in one.why
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(1.009, "no difference shown"), (1.011, "slower")])
+def test_a_difference_below_one_percent_is_never_called(share: float, verdict: str) -> None:
+    step = [math.log(share) + noise for noise in (-1e-4, -5e-5, 0.0, 5e-5, 1e-4)]
+    judged = judge_sessions(step, is_separated=True, table=2)
+    assert judged.verdict == verdict
+    assert judged.interval is not None
+    assert judged.interval[0] > 1
