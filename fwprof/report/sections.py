@@ -230,10 +230,11 @@ def _bounds(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, s
             of = "" if value is None else f" ({figures.percent(value / 100)} of the best {peak} here)"
             said.append(f"{names.short(cell.id)}: {_BOUNDS[cell.bound]}{of}")
         elif (gemm := _value(cell, "share_of_best_gemm")) is not None:
-            copy = _value(cell, "share_of_copy") or 0.0
+            copy = _value(cell, "share_of_copy")
+            beside = "" if copy is None else f", {figures.percent(copy / 100)} of the best copy"
             said.append(
                 f"{names.short(cell.id)}: nothing alone ({figures.percent(gemm / 100)} of the best matrix "
-                f"product, {figures.percent(copy / 100)} of the best copy here)"
+                f"product{beside} here)"
             )
     return [("what bounds it" if place == 0 else "", text) for place, text in enumerate(said)]
 

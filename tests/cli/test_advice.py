@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from types import ModuleType
 
+import msgspec
 from click.testing import CliRunner
 
 from fwprof.cli import profile
@@ -54,9 +55,17 @@ def test_a_request_written_as_a_command_reads_back_as_the_same_request(monkeypat
 
 
 def test_a_quick_look_at_several_cells_is_advised_to_be_thorough(build: ModuleType) -> None:
-    _, summary = build.quick_set()
+    _, summary = build.comparison()
+    once = tuple(msgspec.structs.replace(cell, sessions=1) for cell in summary.cells)
+    summary = msgspec.structs.replace(summary, cells=once)
     advice = words_of(next_commands(RunRequest(plugins=(ALPHA,), budget="quick"), summary))
     assert any("--thorough" in line for line in advice)
+
+
+def test_cells_that_are_compared_with_nothing_are_not_advised_to_be_ranked(build: ModuleType) -> None:
+    _, summary = build.quick_set()
+    advice = words_of(next_commands(RunRequest(plugins=(ALPHA,), budget="quick"), summary))
+    assert not any("--thorough" in line for line in advice)
 
 
 def test_a_thorough_run_is_not_advised_to_be_thorough(build: ModuleType) -> None:

@@ -22,7 +22,7 @@ def doctor(tmp_path: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "COLUMNS": "140"},
+        env={**os.environ, "FWPROF_STATE": str(tmp_path / "state"), "COLUMNS": "140"},
         timeout=300,
     )
 
