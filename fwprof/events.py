@@ -30,6 +30,12 @@ class GroupStarted(Record, frozen=True, kw_only=True):
     sessions: int
 
 
+class PassStarted(Record, frozen=True, kw_only=True):
+    """What is not timed begins: memory, training, the machine's limits."""
+
+    name: str
+
+
 class StageEntered(Record, frozen=True, kw_only=True):
     """A worker begins a stage."""
 
@@ -80,7 +86,17 @@ class Warned(Record, frozen=True, kw_only=True):
     message: str
 
 
-Event = RunPlanned | GroupStarted | StageEntered | RoundDone | Trained | CellEnded | RunStored | Warned
+Event = (
+    RunPlanned
+    | GroupStarted
+    | PassStarted
+    | StageEntered
+    | RoundDone
+    | Trained
+    | CellEnded
+    | RunStored
+    | Warned
+)
 Observer = Callable[[Event], None]
 
 

@@ -50,6 +50,8 @@ def in_words(event: events.Event) -> str:
     match event:
         case events.GroupStarted(group=group, session=session, sessions=sessions):
             return f"group {group}, session {session + 1} of {sessions}"
+        case events.PassStarted(name=name):
+            return f"pass {name}"
         case events.StageEntered(cell=cell, stage=stage, replica=replica):
             return f"{'replica of ' * replica}{cell}: {stage}"
         case events.RoundDone(round=number):
@@ -91,10 +93,12 @@ def test_the_order_of_all_events_of_a_run_of_two_cells() -> None:
         f"{two}: finish",
         f"{two}: ok",
         f"replica of {one}: finish",
+        "pass memory",
         *(f"{one}: {stage}" for stage in (*opened, "memory", "energy", "finish")),
         f"{one}: ok",
         *(f"{two}: {stage}" for stage in (*opened, "memory", "energy", "finish")),
         f"{two}: ok",
+        "pass machine's limits",
         "RunStored",
     ]
     assert sum(line.startswith("round") for line in heard) == 2

@@ -17,6 +17,7 @@ from fwprof.events import (
     CellEnded,
     Event,
     GroupStarted,
+    PassStarted,
     RoundDone,
     RunPlanned,
     RunStored,
@@ -57,7 +58,7 @@ class Progress:
         if isinstance(event, RunPlanned):
             self._names = cell_names(event.plan)
             self._line(f"plan     {plan_line(event.plan, event.estimated_seconds)}")
-        elif isinstance(event, GroupStarted):
+        elif isinstance(event, GroupStarted | PassStarted):
             self.finish()
             self._group = _Group(event, self._now_s())
         elif isinstance(event, RunStored):
@@ -111,12 +112,14 @@ class Progress:
 
 
 class _Group:
-    """What is known of the group that runs now."""
+    """What is known of the group or pass that runs now."""
 
-    def __init__(self, event: GroupStarted, now_s: float) -> None:
-        self.title = event.group
-        if event.sessions > 1:
-            self.title += f" {event.session + 1}/{event.sessions}"
+    def __init__(self, event: GroupStarted | PassStarted, now_s: float) -> None:
+        if isinstance(event, PassStarted):
+            self.title = event.name
+        else:
+            several = f" {event.session + 1}/{event.sessions}" if event.sessions > 1 else ""
+            self.title = f"{event.group}{several}"
         self.started_s = self.changed_s = now_s
         self.stage = "start"
         self.cell = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fwprof import planning
 from fwprof.cancellation import Cancellation
 from fwprof.errors import InterruptedRunError
-from fwprof.events import Observer, RunStored
+from fwprof.events import Observer, PassStarted, RunStored
 from fwprof.launcher import passes
 from fwprof.launcher.context import RunContext
 from fwprof.launcher.schedules import run_session
@@ -39,16 +39,18 @@ def _measure(context: RunContext) -> None:
         for group in plan.groups:
             run_session(context, group, session, skip)
     alive = [cell for cell in plan.cells() if context.has_figures(cell.id)]
-    if plan.request.memory:
+    if plan.request.memory and alive:
+        context.observer(PassStarted(name="memory"))
         for cell in alive:
             passes.measure_resources(context, cell)
-    if plan.request.epochs:
-        for cell in alive:
-            if cell.workload.spec is not None:
-                passes.train(context, cell, plan.request.epochs)
-    if context.is_isolated:
-        needed = {planning.limits_key(cell) for cell in alive}
-        for key, cells in planning.limits_keys(plan).items():
-            if key not in needed:
-                continue
-            context.folder.add_limits(key, passes.measure_limits(context, cells))
+    neutral = [cell for cell in alive if cell.workload.spec is not None]
+    if plan.request.epochs and neutral:
+        context.observer(PassStarted(name="training"))
+        for cell in neutral:
+            passes.train(context, cell, plan.request.epochs)
+    keys = {planning.limits_key(cell) for cell in alive} & planning.limits_keys(plan).keys()
+    if context.is_isolated and keys:
+        context.observer(PassStarted(name="machine's limits"))
+        for key in sorted(keys):
+            readings = passes.measure_limits(context, planning.limits_keys(plan)[key])
+            context.folder.add_limits(key, readings)

@@ -183,6 +183,7 @@ def test_a_wrong_option_is_named(tmp_path):
 # What ends a process, or writes to it, is watched from outside.
 
 SCRIPT = """
+import signal
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -191,6 +192,8 @@ from fwprof.plugin import CellPlan, Options
 from fwprof.records import Schedule
 from fwprof.records.frames import Open, RunBlock
 
+# Whoever runs the tests in the background may have had SIGINT ignored, which is inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 cell = msgspec.json.decode(sys.argv[1], type=CellPlan)
 order = Open(cell=cell, schedule=Schedule(), inputs="", cache="")
 from fwprof.testing.conformance.cases import load_case
