@@ -272,7 +272,8 @@ def _quality(result: RunResult, summary: RunSummary, names: CellNames) -> list[t
     for label, owners in carried.items():
         who = "" if len(owners) == len(measured) else f" ({', '.join(owners)})"
         rows.append(f"{label}{who}: {LABELS.get(label, 'see the documentation of labels')}")
-    rows += [_marks(cell, names) for cell in measured if cell.split_disagreement is not None]
+    if marked := [cell for cell in measured if cell.split_disagreement is not None]:
+        rows.append(_marks(marked, names))
     rows += dict.fromkeys(
         f"check failed, {names.short(cell.id)}: {check.name}" + (f" ({check.detail})" if check.detail else "")
         for cell in measured
@@ -282,11 +283,10 @@ def _quality(result: RunResult, summary: RunSummary, names: CellNames) -> list[t
     return [("quality" if place == 0 else "", text) for place, text in enumerate(rows)]
 
 
-def _marks(cell: CellSummary, names: CellNames) -> str:
-    """Say how the phases of the table stand beside those by marks inside the step."""
-    phases = " + ".join(figures.duration(cell.split[name].p50 or 0.0) for name in cell.split)
-    share = f"{100 * (cell.split_disagreement or 0.0):.0f} %"
-    return f"marks inside the step, {names.short(cell.id)}: {phases}; within {share} of the table's phases"
+def _marks(cells: Sequence[CellSummary], names: CellNames) -> str:
+    """Say how far the phases by marks inside the step are from those of the table."""
+    apart = [f"{100 * (cell.split_disagreement or 0.0):.0f} % ({names.short(cell.id)})" for cell in cells]
+    return f"marks inside the step give the table's phases within {figures.listed(apart)}"
 
 
 def _missing(result: RunResult, cells: Sequence[CellSummary]) -> list[tuple[str, str]]:

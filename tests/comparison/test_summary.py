@@ -188,3 +188,20 @@ def test_the_users_own_model_tells_its_batch_size(build: Any) -> None:
     cell = build.cell("a", STEPS, description=build.description(batch_size=7))
     run = build.run(cell, plans=[build.plan("a", batch_size=None)])
     assert only(run).batch_size == 7
+
+
+def test_marks_inside_the_step_stand_beside_the_programs(build: Any) -> None:
+    split = {"forward": (3 * MS, 3 * MS, 3 * MS), "backward": (9 * MS, 9 * MS, 90 * MS)}
+    marked = build.measurement(STEPS, split=split)
+    control = build.measurement(STEPS, replica=True, split={"forward": (99 * MS,)})
+    cell = only(build.run(build.cell("a", measurements=(marked, control))))
+    assert {name: value.p50 for name, value in cell.split.items()} == {
+        "forward_time": 3 * MS,
+        "backward_time": 9 * MS,
+    }
+    assert cell.split_disagreement == pytest.approx(9 / 7.5 - 1)
+
+
+def test_without_marks_there_is_nothing_to_agree_with(build: Any) -> None:
+    cell = only(build.run(build.cell("a", STEPS)))
+    assert (cell.split, cell.split_disagreement) == ({}, None)

@@ -326,3 +326,19 @@ def test_a_probe_watches_lead_in_and_block(scripted: Make, clock: FakeClock) -> 
     warm(session)
     block = session.run_block(0, 0, "run", reset=True)
     assert block.counters == HostCounters(window_ns=(4 + 8) * MS)
+
+
+def test_phases_are_split_by_marks_where_a_framework_has_them(scripted: Any) -> None:
+    script, session = scripted()
+    assert session.split_phases() == {}
+    marked: list[int] = []
+
+    def split(staged: int) -> dict[str, int]:
+        marked.append(staged)
+        return {"forward": len(marked), "backward": 2 * len(marked)}
+
+    script.split = split
+    phases = session.split_phases()
+    assert phases["forward"] == tuple(range(5, 25)), "the first four steps lead in and are not kept"
+    assert phases["backward"] == tuple(range(10, 50, 2))
+    assert script.calls[-1] == "reset"
