@@ -12,12 +12,15 @@ from pathlib import Path
 
 import msgspec
 
+from fwprof.comparison.labels import labels_of
 from fwprof.comparison.series import TERMS, sessions_of, shared_rounds
 from fwprof.errors import StoreError
 from fwprof.metrics import METRICS
 from fwprof.records import Record, RunResult
 from fwprof.statistics import paired_log_ratio
 
+RECENT = 100
+"""Ratios that count: enough for a 95 % quantile, and a machine that became quiet is seen to be."""
 CONTROLLED = tuple(name for name in TERMS if METRICS[name].kind == "measured")
 """Metrics with a floor: a marginal cost may be ≤ 0 and has no log-ratio."""
 
@@ -36,9 +39,15 @@ class ControlRatio(Record, frozen=True, kw_only=True):
 
 
 def control_ratios(result: RunResult) -> Sequence[ControlRatio]:
-    """Return what the replicas of a run say about noise between identical cells."""
+    """Return what the replicas of a run say about noise between identical cells.
+
+    Contended cells say nothing: one hour of neighbours would raise the floor of all later runs.
+    """
     found = []
+    labels = labels_of(result)
     for cell in result.cells:
+        if "contended" in labels[cell.id]:
+            continue
         own = sessions_of(cell)
         for number, replica in sessions_of(cell, replica=True).items():
             if number not in own:
@@ -86,12 +95,12 @@ def append(ratios: Sequence[ControlRatio]) -> Path:
 
 
 def read(machine: str, metric: str) -> Sequence[float]:
-    """Return every stored |ln r| of one machine and metric, oldest first."""
+    """Return the latest stored |ln r| of one machine and metric, oldest first."""
     return read_all(machine).get(metric, [])
 
 
 def read_all(machine: str) -> Mapping[str, Sequence[float]]:
-    """Return every stored |ln r| of one machine by metric, oldest first.
+    """Return the latest stored |ln r| of one machine by metric, oldest first.
 
     Raises:
         StoreError: the file is there and cannot be read.
@@ -111,7 +120,7 @@ def read_all(machine: str) -> Mapping[str, Sequence[float]]:
             continue
         if ratio.machine == machine:
             stored.setdefault(ratio.metric, []).append(ratio.distance)
-    return stored
+    return {metric: distances[-RECENT:] for metric, distances in stored.items()}
 
 
 def floor_path() -> Path:

@@ -147,7 +147,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException:  # whatever the user's file raises, even SystemExit: half a module must not stay
         del sys.modules[name]
         raise
     return module

@@ -24,6 +24,27 @@ def test_a_replica_tells_how_far_identical_cells_are_apart(build: Any) -> None:
         assert one.distance == pytest.approx(math.log(1.1), rel=1e-4)
 
 
+def test_a_contended_cell_tells_nothing_of_the_machine(build: Any) -> None:
+    spread = [1.5 * MS] * 7 + [MS] * 3
+    replica = build.measurement([MS] * 10, replica=True)
+    cell = build.cell("a", measurements=(build.measurement(spread), replica))
+    assert floor.control_ratios(build.run(cell)) == []
+
+
+def test_only_the_latest_ratios_count(build: Any) -> None:
+    def run(step: float) -> Any:
+        pairs = [
+            (build.measurement([MS] * 10, index), build.measurement([step] * 10, index, replica=True))
+            for index in range(60)
+        ]
+        return build.run(build.cell("a", measurements=tuple(one for pair in pairs for one in pair)))
+
+    for step in (3 * MS, 2 * MS):
+        floor.append(floor.control_ratios(run(step)))
+    stored = floor.read("machine", "step_time")
+    assert stored == pytest.approx([math.log(3)] * 40 + [math.log(2)] * 60)
+
+
 def test_a_replica_whose_cell_has_no_rounds_tells_nothing(build: Any) -> None:
     replica = build.measurement([MS] * 10, replica=True, session=3)
     cell = build.cell("a", measurements=(build.measurement([MS] * 10), replica))
