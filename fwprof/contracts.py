@@ -51,7 +51,7 @@ class Batch:
 
     Args:
         inputs: `(batch, *input.shape)`, float32 or int64 as the workload says.
-        targets: `(batch,)` int64 class labels.
+        targets: `(batch,)` int64 class labels; for binary cross-entropy `(batch, classes)` float32.
     """
 
     inputs: Array
@@ -156,7 +156,10 @@ class Programs(Protocol):
     """The programs that the core times. Returned by `train_step`.
 
     It may also have `split(staged)`, which runs S once with marks between its phases and returns
-    ``{"forward": ns, "backward": ns, "optimizer": ns}``: a diagnostic beside the programs.
+    ``{"forward": ns, "backward": ns, "optimizer": ns}``: a diagnostic beside the programs; and
+    `api()`, which returns name → callable(steps): trains that many steps by a loop of the
+    framework's own, over the workload's batches, and returns when they are finished. The core
+    times it apart, as `api_time.<name>`.
 
     F and G leave parameters and optimizer state as they were; they may change batch statistics
     and random state. A result stays valid until the next call.

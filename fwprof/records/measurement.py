@@ -90,6 +90,8 @@ class Description(Record, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     notable: tuple[str, ...] = ()
     """Settings that a reader wants to see first; empty: all of them."""
+    verified_with: tuple[str, ...] = ()
+    """Of a cell that is verified: how its program differs from the timed one, in words."""
 
 
 class Check(Record, frozen=True, kw_only=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fwprof.records.base import Record, Scalar
 from fwprof.records.request import (
     Budget,
@@ -70,6 +72,10 @@ class WorkloadPlan(Record, frozen=True, kw_only=True):
     """Bytes one training step must move at least; None where it cannot be known."""
 
 
+CellPrecision = Precision | Literal["float64"]
+"""float64 in workers that verify, on the host, and nowhere else."""
+
+
 class CellPlan(Record, frozen=True, kw_only=True):
     """One cell: the unit that is measured. `prepare` and `build_model` read it."""
 
@@ -80,7 +86,7 @@ class CellPlan(Record, frozen=True, kw_only=True):
     device: Device
     device_plugin: PluginRef
     meter_plugins: tuple[PluginRef, ...] = ()
-    precision: Precision = "float32"
+    precision: CellPrecision = "float32"
     batch_size: int | None
     """None for the user's own model until it was built."""
     threads: int
@@ -92,6 +98,9 @@ class CellPlan(Record, frozen=True, kw_only=True):
     data_pipeline: str = "staged"
     trainable: str = "all"
     seed: int = 0
+    is_verification: bool = False
+    """Whether answers are compared instead of timed (docs/reference/equivalence.md): dropout is
+    off, optimizers take the canonical form, and `precision` may be float64."""
 
 
 class Group(Record, frozen=True, kw_only=True):

@@ -112,6 +112,21 @@ class Attention(LayerBase, frozen=True, kw_only=True, tag="attention"):
     causal: bool = False
 
 
+class Lstm(LayerBase, frozen=True, kw_only=True, tag="lstm"):
+    """Long short-term memory over (length, channels), from zero states; no mask.
+
+    kernel (channels, 4·units), recurrent_kernel (units, 4·units), bias (4·units,): the gates lie
+    side by side in the order input, forget, candidate, output (i, f, g, o), with one bias. Sigmoid
+    gates; tanh for the candidate and the output. Gives (units,), the last output, or with
+    `return_sequences` (length, units).
+
+    Source: Hochreiter & Schmidhuber 1997 with the forget gate of Gers, Schmidhuber & Cummins 2000.
+    """
+
+    units: Positive
+    return_sequences: bool = False
+
+
 class AverageOverSequence(LayerBase, frozen=True, kw_only=True, tag="average_over_sequence"):
     """Mean over the first (sequence) axis: (length, channels) → (channels,)."""
 
@@ -145,6 +160,7 @@ Layer = (
     | Embedding
     | PositionEmbedding
     | Attention
+    | Lstm
     | AverageOverSequence
     | Residual
     | Repeat
@@ -159,7 +175,15 @@ class Sgd(Record, frozen=True, kw_only=True, tag_field="kind", tag="sgd"):
 
 
 class Adam(Record, frozen=True, kw_only=True, tag_field="kind", tag="adam"):
-    """Adam (Kingma & Ba 2015); AdamW where weight_decay > 0 (Loshchilov & Hutter 2019)."""
+    """Adam (Kingma & Ba 2015); AdamW where weight_decay > 0 (Loshchilov & Hutter 2019).
+
+    Timed, each framework uses its own Adam. Verified, all take one form, that of the end of
+    section 2 of the paper, in which the bias corrections are folded into the step:
+
+        w ← w − lr·√(1 − β₂ᵗ)/(1 − β₁ᵗ) · m/(√v + ε)
+
+    A framework that has √v̂ + ε instead gets there with ε/√(1 − β₂ᵗ) in place of ε at step t.
+    """
 
     learning_rate: Annotated[float, msgspec.Meta(gt=0)]
     beta_1: Fraction = 0.9
@@ -169,6 +193,11 @@ class Adam(Record, frozen=True, kw_only=True, tag_field="kind", tag="adam"):
 
 
 Optimizer = Sgd | Adam
+
+Loss = Literal["cross_entropy", "binary_cross_entropy"]
+"""On logits (batch, classes), as a mean. `cross_entropy`: softmax, targets (batch,) int64.
+`binary_cross_entropy`: sigmoid, over batch and classes, targets (batch, classes) float32 of 0 and 1.
+"""
 
 
 class InputSpec(Record, frozen=True, kw_only=True):
@@ -206,9 +235,9 @@ class Workload(Record, frozen=True, kw_only=True):
     input: InputSpec
     layers: Annotated[tuple[Layer, ...], msgspec.Meta(min_length=1)]
     classes: Positive
+    """Numbers that the last layer gives a sample: one a class; 1 for a yes or no."""
     optimizer: Optimizer
-    loss: Literal["cross_entropy"] = "cross_entropy"
-    """Mean over the batch of softmax cross-entropy on logits (batch, classes), labels int64."""
+    loss: Loss = "cross_entropy"
     data: Data = SyntheticData()
     batch_size: dict[str, Positive] = msgspec.field(default_factory=lambda: {"default": 64})
     description: str = ""
