@@ -22,6 +22,7 @@ from fwprof.records.plan import (
     CellPlan,
     Device,
     Group,
+    HostPlace,
     NativeModel,
     PluginRef,
     RunPlan,
@@ -50,6 +51,7 @@ from fwprof.records.result import (
     Recommendation,
     RunResult,
     RunSummary,
+    TensorError,
     Verdict,
 )
 from fwprof.records.workload import Layer, Optimizer, ResolvedLayer, Workload
@@ -72,6 +74,7 @@ __all__ = [
     "FrameworkChoice",
     "Group",
     "HostCounters",
+    "HostPlace",
     "Layer",
     "MachineFacts",
     "Measurement",
@@ -96,6 +99,7 @@ __all__ = [
     "SettingsPreset",
     "StageName",
     "Startup",
+    "TensorError",
     "TrainingPoint",
     "Verdict",
     "Workload",

@@ -59,6 +59,15 @@ class CheckAnswers(OrderBase, frozen=True, kw_only=True, tag="check_answers"):
     """After the last round: guard against wrong answers."""
 
 
+class Verify(OrderBase, frozen=True, kw_only=True, tag="verify"):
+    """Only order of a worker that verifies: build, and write what the model answers to a folder."""
+
+    cell: CellPlan
+    inputs: str
+    cache: str
+    destination: str
+
+
 class TakeReadings(OrderBase, frozen=True, kw_only=True, tag="take_readings"):
     """Run program S for `seconds` with the meters of `pass_name` on."""
 
@@ -104,6 +113,7 @@ Order = (
     | WarmUp
     | RunBlock
     | CheckAnswers
+    | Verify
     | TakeReadings
     | Train
     | MeasureLimits
@@ -153,6 +163,13 @@ class Checked(ReportBase, frozen=True, kw_only=True, tag="checked"):
     """The guards and what they found."""
 
     checks: tuple[Check, ...]
+
+
+class Answered(ReportBase, frozen=True, kw_only=True, tag="answered"):
+    """The answers to verify are written."""
+
+    losses: tuple[float, ...]
+    """Of the first steps from the start."""
 
 
 class Split(ReportBase, frozen=True, kw_only=True, tag="split"):
@@ -215,6 +232,7 @@ Report = (
     | Warm
     | BlockDone
     | Checked
+    | Answered
     | Split
     | Readings
     | EpochDone

@@ -103,6 +103,13 @@ class CellPlan(Record, frozen=True, kw_only=True):
     off, optimizers take the canonical form, and `precision` may be float64."""
 
 
+class HostPlace(Record, frozen=True, kw_only=True):
+    """The host as a device, and the plugin that found it."""
+
+    device: Device
+    plugin: PluginRef
+
+
 class Group(Record, frozen=True, kw_only=True):
     """The cells that one command compares with each other."""
 
@@ -151,6 +158,8 @@ class RunPlan(Record, frozen=True, kw_only=True):
     """Wall-clock limit of each stage in seconds."""
     unavailable: dict[str, str] = {}
     """What was asked for and cannot run here (`plugin or device` → why); the rest goes on."""
+    host: HostPlace | None = None
+    """Where cells of other devices are verified in float64; None: all cells are on the host."""
     is_isolated: bool = True
     """Whether every worker is a process of its own."""
 

@@ -16,6 +16,7 @@ StageName = Literal[
     "start",
     "import",
     "build",
+    "verify",
     "first_step",
     "warm_up",
     "block",
@@ -92,6 +93,8 @@ class RunRequest(Record, frozen=True, kw_only=True):
     """`path.to.field` of the workload → value (`--set`)."""
     environments: dict[str, str] = {}
     """Environment name → interpreter. Empty: every worker runs in this interpreter."""
+    equivalence: Literal["check", "only", "skip"] = "check"
+    """Whether the cells of a comparison are checked to compute the same; `only`: nothing else."""
     memory: bool = True
     """Run the memory pass (a fresh process a cell)."""
     output: str = "fwprof-runs"

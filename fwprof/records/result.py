@@ -55,12 +55,37 @@ class MachineFacts(Record, frozen=True, kw_only=True):
     """Hash of what makes two measurements comparable: processor, cores, memory, system."""
 
 
+class TensorError(Record, frozen=True, kw_only=True):
+    """How far one tensor of a cell is from the reference's: largest difference over largest value."""
+
+    name: str
+    """`outputs`, `loss`, `0.kernel`, `loss_curve`."""
+    kind: Literal["outputs", "loss", "gradient", "parameter", "loss_curve"]
+    """`parameter`: after 3 steps. `loss_curve`: the losses of 20 steps, shown and not judged."""
+    passed: bool
+    function_error: float | None = None
+    """In float64, of the cell to the reference. None: missing, of another shape, or not finite."""
+    precision_error: float | None = None
+    """In the cell's own precision, of the cell to itself in float64. None: not compared."""
+    precision_bound: float | None = None
+    """What `precision_error` may be at most: 10 × the reference's own, or a floor."""
+
+
 class Equivalence(Record, frozen=True, kw_only=True):
-    """Whether a cell computes the same as the others of its group."""
+    """Whether a cell computes the same as the others of its group (docs/reference/equivalence.md)."""
 
     status: Literal["reference", "equivalent", "not_equivalent", "not_checked"] = "not_checked"
     max_error: float | None = None
+    """Largest `function_error` of outputs, loss and gradients."""
     first_difference: str | None = None
+    """The first tensor, in order of computation, that differs."""
+    reason: str = ""
+    """Why it was not checked."""
+    reference: str | None = None
+    """Id of the cell it was compared with."""
+    verified_with: tuple[str, ...] = ()
+    """How the verified program differs from the timed one."""
+    tensors: tuple[TensorError, ...] = ()
 
 
 class CellResult(Record, frozen=True, kw_only=True):

@@ -44,12 +44,12 @@ def write_inputs(plan: WorkloadPlan, batch_size: int, seed: int, folder: Path, w
     batches = data.batches(BATCH_COUNT, batch_size)
     try:
         for name, value in canonical_weights(plan.layers, seed).items():
-            _save(folder / "weights" / f"{name}.npy", value)
+            save_array(folder / "weights" / f"{name}.npy", value)
         for number, batch in enumerate(batches):
-            _save(folder / "batches" / f"{number}.inputs.npy", batch.inputs)
-            _save(folder / "batches" / f"{number}.targets.npy", batch.targets)
+            save_array(folder / "batches" / f"{number}.inputs.npy", batch.inputs)
+            save_array(folder / "batches" / f"{number}.targets.npy", batch.targets)
         for name in _ARRAYS if with_data_set else ():
-            _save(folder / "data" / f"{name}.npy", getattr(data, name))
+            save_array(folder / "data" / f"{name}.npy", getattr(data, name))
         index = {"data_set": data.name, "is_synthetic": data.is_synthetic, "batch_size": batch_size}
         (folder / "index.json").write_text(json.dumps(index))
     except OSError as error:
@@ -71,14 +71,14 @@ def read_inputs(folder: Path, plan: WorkloadPlan) -> LoadedWorkload:
         raise StoreError(f"{folder / 'index.json'} is damaged", cause="it names no batch size")
     shapes = parameter_shapes(plan.layers) | state_shapes(plan.layers)
     weights = {
-        name: np.array(_open(folder / "weights" / f"{name}.npy", shape, "float32"))
+        name: np.array(open_array(folder / "weights" / f"{name}.npy", shape, "float32"))
         for name, shape in shapes.items()
     }
     sample = plan.spec.input
     batches = [
         Batch(
-            np.array(_open(folder / "batches" / f"{n}.inputs.npy", (size, *sample.shape), sample.dtype)),
-            np.array(_open(folder / "batches" / f"{n}.targets.npy", (size,), "int64")),
+            np.array(open_array(folder / "batches" / f"{n}.inputs.npy", (size, *sample.shape), sample.dtype)),
+            np.array(open_array(folder / "batches" / f"{n}.targets.npy", (size,), "int64")),
         )
         for n in range(BATCH_COUNT)
     ]
@@ -94,7 +94,7 @@ def read_data_set(folder: Path) -> DataSet:
         StoreError: it was not written, or a file is missing or damaged.
     """
     index = _index(folder)
-    arrays = {name: _open(folder / "data" / f"{name}.npy") for name in _ARRAYS}
+    arrays = {name: open_array(folder / "data" / f"{name}.npy") for name in _ARRAYS}
     for split in ("train", "validation"):
         samples, labels = len(arrays[f"{split}_inputs"]), len(arrays[f"{split}_targets"])
         if samples != labels:
@@ -104,7 +104,8 @@ def read_data_set(folder: Path) -> DataSet:
     )
 
 
-def _save(path: Path, value: Array) -> None:
+def save_array(path: Path, value: Array) -> None:
+    """Write one array as .npy, making its folder."""
     import numpy as np
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +113,12 @@ def _save(path: Path, value: Array) -> None:
         np.lib.format.write_array(file, value, allow_pickle=False)
 
 
-def _open(path: Path, shape: Shape | None = None, dtype: str | None = None) -> Array:
+def open_array(path: Path, shape: Shape | None = None, dtype: str | None = None) -> Array:
+    """Map an array from a .npy file; nothing is unpickled.
+
+    Raises:
+        StoreError: it is missing, damaged, or of another shape or type.
+    """
     import numpy as np
 
     try:

@@ -1,0 +1,109 @@
+"""What a model answers to a few small batches, and the inputs that it is asked with.
+
+Owns the check batches and weights, and the folder in which answers travel from a worker to the
+launcher: `outputs.npy`, `gradients/<name>.npy`, `parameters/<name>.npy`, `answers.json`. Knows no
+framework, and does not judge.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fwprof.errors import StoreError
+from fwprof.records import WorkloadPlan
+from fwprof.workloads.inputs import open_array, save_array, write_inputs
+from fwprof.workloads.weights import generator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+CHECK_SAMPLES = 8
+"""In a check batch: what differs shows in one sample as in a thousand, and large models must fit."""
+CURVE_STEPS = 20
+PARAMETER_STEPS = 3
+"""After so many steps parameters are compared; later ones also differ by rounding alone."""
+SHIFT = 0.1
+"""How far constant weights are moved: a bias of 0 or a gamma of 1 would hide that it is not used."""
+
+_INDEX = "answers.json"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one cell's model answered, from the check weights.
+
+    Args:
+        outputs: (batch, classes), in inference mode.
+        loss: of the first batch.
+        gradients: of the first batch, canonical name → array.
+        parameters: parameters and statistics after `PARAMETER_STEPS` steps, canonical name → array.
+        losses: of `CURVE_STEPS` steps.
+    """
+
+    outputs: Array
+    loss: float
+    gradients: Mapping[str, Array]
+    parameters: Mapping[str, Array]
+    losses: tuple[float, ...]
+
+
+def write_check_inputs(plan: WorkloadPlan, seed: int, folder: Path) -> None:
+    """Write small batches, and canonical weights of which none is constant.
+
+    Raises:
+        RequestError, StoreError: as `write_inputs`.
+    """
+    write_inputs(plan, CHECK_SAMPLES, seed, folder, with_data_set=False)
+    for path in sorted((folder / "weights").glob("*.npy")):
+        value = open_array(path)
+        if value.size and value.min() == value.max():
+            moves = generator(seed, f"check {path.stem}").standard_normal(value.shape)
+            # Away from zero where the constant is positive: a variance stays one.
+            moves = abs(moves) if value.flat[0] > 0 else moves
+            save_array(path, (value + SHIFT * moves).astype(value.dtype))
+
+
+def save_answers(answers: Answers, folder: Path) -> None:
+    """Write answers to a folder.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    try:
+        save_array(folder / "outputs.npy", answers.outputs)
+        for kind in ("gradients", "parameters"):
+            for name, value in getattr(answers, kind).items():
+                save_array(folder / kind / f"{name}.npy", value)
+        index = {"loss": answers.loss, "losses": answers.losses}
+        (folder / _INDEX).write_text(json.dumps(index))
+    except OSError as error:
+        raise StoreError(f"cannot write answers to {folder}", cause=str(error)) from error
+
+
+def load_answers(folder: Path) -> Answers:
+    """Open what `save_answers` wrote, memory-mapped.
+
+    Raises:
+        StoreError: a file is missing or damaged.
+    """
+    try:
+        index = json.loads((folder / _INDEX).read_bytes())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {folder / _INDEX}", cause=str(error)) from error
+    return Answers(
+        outputs=open_array(folder / "outputs.npy"),
+        loss=float(index["loss"]),
+        gradients=_open_all(folder / "gradients"),
+        parameters=_open_all(folder / "parameters"),
+        losses=tuple(float(loss) for loss in index["losses"]),
+    )
+
+
+def _open_all(folder: Path) -> Mapping[str, Array]:
+    return {path.name.removesuffix(".npy"): open_array(path) for path in sorted(folder.glob("*.npy"))}
