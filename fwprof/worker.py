@@ -13,6 +13,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,8 @@ class Worker:
                 if phases := self._opened.split_phases():
                     self._send(frames.Split(phases=phases))
                 self._send(frames.Checked(checks=self._opened.check_answers()))
+            case frames.Verify():
+                self._verify(order)
             case frames.TakeReadings():
                 self._take_readings(order)
             case frames.Train(epochs=epochs):
@@ -121,9 +124,35 @@ class Worker:
     def _open(self, order: frames.Open) -> None:
         from fwprof import host
 
-        cell = self._cell = order.cell
-        cache = Path(order.cache)
-        self._inputs = Path(order.inputs)
+        cell = order.cell
+        built = self._build(cell, Path(order.inputs), Path(order.cache))
+        self._meters = [*self._find_meters(built.model, order.passes), *self._host_meters(order.passes)]
+        description = built.describe()
+        self._send(frames.Described(description=description))
+
+        self._enter("first_step")
+        trained = frozenset(name for layer in _walk(cell.workload.layers) for name in layer.parameters)
+        self._session = Session(
+            built.model,
+            built.programs,
+            self._staged,
+            order.schedule,
+            clock=self._clock,
+            probe=host.HostProbe() if self._is_isolated else None,
+            trained=trained or None,
+        )
+        startup = self._session.first_steps(built.import_ns, built.build_ns)
+        # A framework that compiles at the first call knows only now what it made of the model.
+        if (described := built.describe()) != description:
+            self._send(frames.Described(description=described))
+        self._send(frames.Ready(startup=startup))
+
+    def _build(self, cell: CellPlan, inputs: Path, cache: Path) -> _Built:
+        """Import the framework and build the model; both are timed."""
+        from fwprof import host
+
+        self._cell = cell
+        self._inputs = inputs
         self._plugin = cell.framework
         manager = self._manager = open_plugins([cell.framework, cell.device_plugin, *cell.meter_plugins])
 
@@ -149,26 +178,17 @@ class Worker:
         require_methods(programs, Programs, cell.framework, "train_step")
         build_ns = self._clock.now_ns() - start
         self._staged = [model.stage(batch) for batch in workload.batches]
-        self._meters = [*self._find_meters(model, order.passes), *self._host_meters(order.passes)]
-        description = _with_versions(model.describe(), versions)
-        self._send(frames.Described(description=description))
+        return _Built(model, programs, versions, import_ns, build_ns)
 
-        self._enter("first_step")
-        trained = frozenset(name for layer in _walk(cell.workload.layers) for name in layer.parameters)
-        self._session = Session(
-            model,
-            programs,
-            self._staged,
-            order.schedule,
-            clock=self._clock,
-            probe=host.HostProbe() if self._is_isolated else None,
-            trained=trained or None,
-        )
-        startup = self._session.first_steps(import_ns, build_ns)
-        # A framework that compiles at the first call knows only now what it made of the model.
-        if (described := _with_versions(model.describe(), versions)) != description:
-            self._send(frames.Described(description=described))
-        self._send(frames.Ready(startup=startup))
+    def _verify(self, order: frames.Verify) -> None:
+        from fwprof.execution.answers import take_answers
+        from fwprof.workloads.answers import save_answers
+
+        built = self._build(order.cell, Path(order.inputs), Path(order.cache))
+        self._send(frames.Described(description=built.describe()))
+        self._enter("verify")
+        save_answers(take_answers(built.model, built.programs, self._staged), Path(order.destination))
+        self._send(frames.Answered())
 
     def _load_workload(self, cell: CellPlan) -> LoadedWorkload:
         from fwprof.workloads import inputs, native
@@ -291,6 +311,20 @@ class Worker:
             return bool(self._manager.hook.is_out_of_memory(error=error))
         except Exception:  # noqa: BLE001 - the plugin's own code, while a failure is reported
             return False
+
+
+@dataclass(frozen=True)
+class _Built:
+    """What a plugin made of a cell, and how long that took."""
+
+    model: Model
+    programs: Programs
+    versions: Mapping[str, str]
+    import_ns: int
+    build_ns: int
+
+    def describe(self) -> Description:
+        return _with_versions(self.model.describe(), self.versions)
 
 
 def _walk(layers: Sequence[Any]) -> list[Any]:

@@ -58,10 +58,19 @@ class CellWorker:
 
     def ask(self, order: frames.Order, answer: type[R]) -> R | None:
         """Give one order and return its answer; None where the worker failed, which is stored."""
+        self.tell(order)
+        return self.hear(answer)
+
+    def tell(self, order: frames.Order) -> None:
+        """Give one order; `hear` waits for what comes of it."""
+        if self.is_alive:
+            self.link.send(order)
+
+    def hear(self, answer: type[R]) -> R | None:
+        """Keep reports until the answer comes, and return it; None where the worker failed."""
         if not self.is_alive:
             return None
         try:
-            self.link.send(order)
             while True:
                 report = self.link.receive()
                 match report:

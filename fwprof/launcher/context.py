@@ -22,7 +22,7 @@ from fwprof.launcher.link import Link
 from fwprof.launcher.process import Switchboard, WorkerProcess
 from fwprof.records import CellPlan, Failure, RunPlan, frames
 from fwprof.store import RunFolder
-from fwprof.store.layout import REPLICA
+from fwprof.store.layout import REPLICA, VERIFICATION
 from fwprof.workloads.inputs import write_inputs
 
 
@@ -97,6 +97,23 @@ class RunContext:
         self._workers_of.setdefault(cell.id, []).append(worker)
         return worker
 
+    def open_verifier(self, cell: CellPlan, name: str) -> CellWorker:
+        """Start a worker that verifies; what becomes of it is not what becomes of the cell.
+
+        Args:
+            cell: what it will build.
+            name: of its journal, beside the cell's others.
+        """
+        journal_name = f"{VERIFICATION}/{name}"
+        worker = CellWorker(
+            cell,
+            self.link(cell, self.folder.log_path(cell.id, journal_name)),
+            self.folder.journal(cell.id, journal_name),
+            self.observer,
+        )
+        self._open.append(worker)
+        return worker
+
     def has_figures(self, cell: str) -> bool:
         """Whether every worker of a cell so far did what it was asked."""
         workers = [worker for worker in self._workers_of.get(cell, []) if not worker.is_replica]
@@ -146,7 +163,11 @@ class RunContext:
 
     def cache(self) -> Path:
         """Return a new empty folder for what a framework caches on disk."""
-        return Path(tempfile.mkdtemp(prefix="cache-", dir=self._scratch))
+        return self.scratch("cache-")
+
+    def scratch(self, prefix: str) -> Path:
+        """Return a new empty folder that lives as long as the run."""
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=self._scratch))
 
     def _inputs(self, cell: CellPlan, *, with_data: bool) -> Path:
         """Return the folder with a cell's weights and batches; cells with equal work share it."""

@@ -8,6 +8,7 @@ from fwprof.errors import InterruptedRunError
 from fwprof.events import Observer, PassStarted, RunStored
 from fwprof.launcher import passes
 from fwprof.launcher.context import RunContext
+from fwprof.launcher.equivalence import verify_group
 from fwprof.launcher.schedules import run_session
 from fwprof.records import RunResult
 from fwprof.store import RunFolder
@@ -34,6 +35,9 @@ def run_plan(folder: RunFolder, observer: Observer, cancellation: Cancellation) 
 
 def _measure(context: RunContext) -> None:
     plan = context.plan
+    if plan.request.equivalence != "skip":
+        for group in plan.groups:
+            verify_group(context, group)
     skip: set[str] = set()
     for session in range(plan.schedule.sessions):
         for group in plan.groups:

@@ -166,10 +166,7 @@ class Checked(ReportBase, frozen=True, kw_only=True, tag="checked"):
 
 
 class Answered(ReportBase, frozen=True, kw_only=True, tag="answered"):
-    """The answers to verify are written."""
-
-    losses: tuple[float, ...]
-    """Of the first steps from the start."""
+    """The answers are in the folder that the order named."""
 
 
 class Split(ReportBase, frozen=True, kw_only=True, tag="split"):

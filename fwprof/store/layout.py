@@ -6,6 +6,8 @@ from fwprof.records import Reading, Record
 
 PLAN, MACHINE, LIMITS, RESULT, CELLS = "plan.json", "machine.json", "limits.jsonl", "run.json", "cells"
 REPLICA = ".replica"
+VERIFICATION, EQUIVALENCE = "verification", "equivalence.json"
+"""Within a cell's folder: what its verifying workers said, and what came of it."""
 
 
 class MeasuredLimits(Record, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from fwprof.records import (
     CellResult,
     Check,
     Description,
+    Equivalence,
     Failure,
     MachineFacts,
     Measurement,
@@ -28,7 +29,7 @@ from fwprof.records import (
     frames,
 )
 from fwprof.records.workload import SyntheticData
-from fwprof.store.layout import CELLS, LIMITS, MACHINE, PLAN, REPLICA, RESULT, MeasuredLimits
+from fwprof.store.layout import CELLS, EQUIVALENCE, LIMITS, MACHINE, PLAN, REPLICA, RESULT, MeasuredLimits
 
 T = TypeVar("T")
 
@@ -50,7 +51,12 @@ def assemble(path: Path, *, duration_ns: int = 0, is_interrupted: bool = True) -
         is_interrupted=is_interrupted,
         limits=limits,
         cells=tuple(
-            _assemble_cell(path / CELLS / cell.id, cell, is_isolated=plan.is_isolated)
+            _assemble_cell(
+                path / CELLS / cell.id,
+                cell,
+                is_isolated=plan.is_isolated,
+                sessions=plan.schedule.sessions,
+            )
             for cell in plan.cells()
         ),
     )
@@ -147,7 +153,7 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
     )
 
 
-def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool) -> CellResult:
+def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool, sessions: int) -> CellResult:
     measurements, passes = [], []
     description = None
     for path in sorted(folder.glob("*.jsonl"), key=_journal_order):
@@ -164,8 +170,9 @@ def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool) -> CellRe
     failures = [measurement.failure for measurement in own]
     failures += [read.measurement.failure for read in passes]
     failure = next((each for each in failures if each is not None), None)
-    if failure is None and not measurements:
+    if failure is None and not measurements and sessions:
         failure = Failure(fate="interrupted", stage="start", message="the run ended before this cell began")
+    equivalence = _read_equivalence(folder / EQUIVALENCE)
     labels = [] if is_isolated else ["in_process"]
     if cell.workload.spec is not None and isinstance(cell.workload.spec.data, SyntheticData):
         labels.append("synthetic_data")
@@ -180,8 +187,15 @@ def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool) -> CellRe
         measurements=tuple(measurements),
         readings={name: reading for read in passes for name, reading in read.readings.items()},
         training=tuple(point for read in passes for point in read.training),
+        equivalence=equivalence,
         labels=tuple(labels),
     )
+
+
+def _read_equivalence(path: Path) -> Equivalence:
+    if not path.exists():
+        return Equivalence()
+    return decode_stored(read_bytes(path), Equivalence, str(path))
 
 
 def _journal_order(path: Path) -> tuple[int, int, str]:

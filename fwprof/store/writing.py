@@ -12,8 +12,8 @@ from pathlib import Path
 
 from fwprof.codec import encode, encode_pretty
 from fwprof.errors import StoreError
-from fwprof.records import MachineFacts, Reading, RunPlan, RunResult, frames
-from fwprof.store.layout import CELLS, LIMITS, MACHINE, PLAN, RESULT, MeasuredLimits
+from fwprof.records import Equivalence, MachineFacts, Reading, RunPlan, RunResult, frames
+from fwprof.store.layout import CELLS, EQUIVALENCE, LIMITS, MACHINE, PLAN, RESULT, MeasuredLimits
 from fwprof.store.reading import assemble
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -99,6 +99,13 @@ class RunFolder:
     def log_path(self, cell: str, name: str) -> Path:
         """Return where the output of one worker of a cell is kept."""
         return self.path / CELLS / cell / f"{name}.worker.log"
+
+    def add_equivalence(self, cell: str, equivalence: Equivalence) -> None:
+        """Keep what the comparison of a cell's answers with the reference's said."""
+        path = self.path / CELLS / cell / EQUIVALENCE
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, encode_pretty(equivalence))
 
     def add_limits(self, key: str, readings: dict[str, Reading]) -> None:
         """Keep what the machine's limits were measured to be."""
