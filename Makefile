@@ -1,5 +1,5 @@
 # make profile   set up, then measure the quick set with torch on the cpu
-# make test      set up what is missing, then run the tests
+# make test      set up what is missing, then run the tests (FRAMEWORKS="torch": torch's alone)
 # make check     what CI runs: format, lint, types, tests
 PYTHON ?= python3
 FRAMEWORKS ?=
@@ -9,13 +9,14 @@ PYTEST_ARGS ?= -n 2
 BIN := .venv/bin
 PROFILED := $(or $(FRAMEWORKS),torch)
 SET_UP = $(PYTHON) tools/setup_environment.py --torch-index "$(TORCH_INDEX)" --frameworks
+RUN_TESTS = $(BIN)/python tools/run_tests.py --frameworks "$(FRAMEWORKS)" $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help python setup profile test test-all check format wheels clean
 
 help:
 	@echo "make setup | profile | test | test-all | check | format | wheels | clean"
-	@echo "  FRAMEWORKS=\"torch\"   which frameworks to install (all; profile: torch)"
+	@echo "  FRAMEWORKS=\"torch\"   which frameworks to install and test (all; profile: torch)"
 	@echo "  TORCH_INDEX=URL      package index to take torch from, e.g. one with cpu builds"
 	@echo "  PYTHON=python3.12    interpreter to make .venv with (3.11 or newer)"
 
@@ -31,23 +32,23 @@ profile: python
 	$(BIN)/fwprof profile $(PROFILED:%=--plugin %) --device cpu --quick
 
 test: setup
-	$(BIN)/python -m pytest -m "not sweep" $(PYTEST_ARGS)
+	$(RUN_TESTS) -m "not sweep"
 
 test-all: setup
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(RUN_TESTS)
 
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not sweep" $(PYTEST_ARGS)
+	$(RUN_TESTS) -m "not sweep"
 
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 wheels: setup
-	for package in . plugins/*; do $(BIN)/python -m build --no-isolation --wheel --outdir dist $$package || exit; done
+	for package in . plugins/* examples/third_party/*; do $(BIN)/python -m build --no-isolation --wheel --outdir dist $$package || exit; done
 
 clean:
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

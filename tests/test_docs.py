@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/*.md")])
+FOLDERS = ("*.md", "docs/**/*.md", "plugins/*/*.md", "examples/third_party/*/*.md")
+PAGES = sorted(page for pattern in FOLDERS for page in ROOT.glob(pattern))
 RUNNABLE = {"python", "console", "bash"}
 SHOWN = {"text", "yaml", "toml", "json", "mermaid", "markdown", "csv"}
 MOST_NOT_RUN = 12

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+PLUGINS = [*ROOT.glob("plugins/*/pyproject.toml"), *ROOT.glob("examples/third_party/*/pyproject.toml")]
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def checkout(tmp_path: Path) -> Path:
         copy(file, copied)
     for name in ("pyproject.toml", "constraints.txt"):
         copy(ROOT / name, copied)
-    for file in ROOT.glob("plugins/*/pyproject.toml"):
+    for file in PLUGINS:
         copy(file, copied)
     uv = tmp_path / "bin" / "uv"
     uv.parent.mkdir()
@@ -37,6 +38,16 @@ def copy(file: Path, checkout: Path) -> None:
     target = checkout / file.relative_to(ROOT)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(file, target)
+
+
+def add_framework(checkout: Path, name: str) -> None:
+    """Add a plugin of that name, where the checkout has none yet."""
+    file = checkout / "plugins" / f"fwprof-{name}" / "pyproject.toml"
+    if not file.exists():
+        file.parent.mkdir(parents=True)
+        file.write_text(
+            f'[project]\nname = "fwprof-{name}"\n[project.entry-points."fwprof.frameworks"]\n{name} = "m"\n'
+        )
 
 
 def set_up(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -101,10 +112,39 @@ def test_what_pip_is_configured_with_is_passed_on(checkout: Path, tmp_path: Path
     assert (tmp_path / "links").read_text() == "/some/wheels,/more/wheels\n"
 
 
+def test_one_framework_alone_draws_in_no_other(checkout: Path) -> None:
+    set_up(checkout, "--frameworks", "torch", "--development")
+    (line,) = asked(checkout)
+    frameworks = {line.split("plugins/")[1] for line in line.split() if line.endswith("[framework]")}
+    assert frameworks == {"fwprof-torch[framework]"}
+
+
+def test_all_there_are_is_what_is_installed_without_a_choice(checkout: Path) -> None:
+    set_up(checkout)
+    (line,) = asked(checkout)
+    for file in PLUGINS:
+        assert f"{file.parent.relative_to(ROOT)}" in line
+
+
+def test_a_framework_that_computes_with_another_gets_one(checkout: Path) -> None:
+    add_framework(checkout, "keras")
+    add_framework(checkout, "tensorflow")
+    set_up(checkout, "--frameworks", "keras")
+    assert "fwprof-tensorflow[framework]" in asked(checkout)[0]
+
+
+def test_a_framework_that_computes_with_another_is_content_with_the_one_chosen(checkout: Path) -> None:
+    add_framework(checkout, "keras")
+    set_up(checkout, "--frameworks", "keras torch")
+    assert "fwprof-tensorflow" not in asked(checkout)[0]
+
+
 def test_an_unknown_framework_is_one_line_of_error(checkout: Path) -> None:
     failed = set_up(checkout, "--frameworks", "torch nonsense")
     assert failed.returncode == 2
-    assert failed.stderr == "error: no plugin for nonsense; there is torch\n"
+    assert failed.stderr.startswith("error: no plugin for nonsense; there is ")
+    assert "torch" in failed.stderr
+    assert failed.stderr.count("\n") == 1
 
 
 def test_an_old_python_is_one_line_of_error(tmp_path: Path) -> None:

@@ -18,12 +18,16 @@ from packaging.requirements import Requirement
 import fwprof
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = [ROOT, *sorted(file.parent for file in ROOT.glob("plugins/*/pyproject.toml"))]
+PACKAGES = [
+    ROOT,
+    *sorted(file.parent for file in ROOT.glob("plugins/*/pyproject.toml")),
+    *sorted(file.parent for file in ROOT.glob("examples/third_party/*/pyproject.toml")),
+]
 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a wheel of every first-party distribution, built without a network."""
+    """Return a folder with a wheel of every distribution of the repository, built without a network."""
     folder = tmp_path_factory.mktemp("wheels")
     for package in PACKAGES:
         command = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(folder)]
@@ -71,8 +75,9 @@ def test_the_core_alone_draws_in_no_framework_and_no_device(wheels: Path) -> Non
 
 def test_the_extras_install_the_plugins_from_local_wheels(wheels: Path, tmp_path: Path) -> None:
     """What is not first-party is lent by this environment, so that no index is asked."""
-    if find_spec("torch") is None:
-        pytest.skip("torch is not installed: nothing could be lent for the extra")
+    frameworks = [name for name in ("keras", "tensorflow", "torch") if find_spec(name) is not None]
+    if not frameworks:
+        pytest.skip("no framework is installed: nothing could be lent for the extra")
     venv, lent = tmp_path / "venv", tmp_path / "lent"
     lent.mkdir()
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
@@ -84,7 +89,16 @@ def test_the_extras_install_the_plugins_from_local_wheels(wheels: Path, tmp_path
     python = str(venv / "bin" / "python")
     offline = ["--no-index", "--find-links", str(wheels), "--disable-pip-version-check", "--quiet"]
     subprocess.run(
-        [sys.executable, "-m", "pip", "--python", python, "install", *offline, "fwprof[torch,cuda]"],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            python,
+            "install",
+            *offline,
+            f"fwprof[{','.join((*frameworks, 'cuda'))}]",
+        ],
         check=True,
         env=os.environ | {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""},
     )
@@ -94,4 +108,4 @@ def test_the_extras_install_the_plugins_from_local_wheels(wheels: Path, tmp_path
         " for point in entry_points(group=f'fwprof.{group}')))\n"
     )
     said = subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout
-    assert said.split() == [fwprof.__version__, "cpu", "cuda", "torch"]
+    assert said.split() == [fwprof.__version__, "cpu", "cuda", *frameworks]

@@ -21,8 +21,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+PLUGINS = ("plugins/*/pyproject.toml", "examples/third_party/*/pyproject.toml")
 STAMP = VENV / "fwprof-setup.json"
 CONSTRAINTS = ROOT / "constraints.txt"
+BACKENDS = {"keras": ("tensorflow", "torch", "jax")}
+"""A framework that computes with others. Where none of these is chosen, it gets the first: its own
+package depends on none, so that a user's choice stays one."""
 
 
 def main() -> int:
@@ -33,6 +37,11 @@ def main() -> int:
     frameworks = set(arguments.frameworks.split()) or known
     if unknown := frameworks - known:
         return complain(f"no plugin for {', '.join(sorted(unknown))}; there is {', '.join(sorted(known))}")
+    frameworks |= {
+        backends[0]
+        for name, backends in BACKENDS.items()
+        if name in frameworks and not frameworks & {*backends}
+    }
 
     before = read_stamp()
     wanted = {
@@ -67,9 +76,12 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def read_plugins() -> dict[Path, dict[str, Any]]:
-    """Return folder → pyproject of every plugin in the repository."""
-    files = sorted(ROOT.glob("plugins/*/pyproject.toml"))
-    return {file.parent: tomllib.loads(file.read_text(encoding="utf-8")) for file in files}
+    """Return folder → pyproject of every plugin in the repository, the third-party example too."""
+    return {
+        file.parent: tomllib.loads(file.read_text(encoding="utf-8"))
+        for pattern in PLUGINS
+        for file in sorted(ROOT.glob(pattern))
+    }
 
 
 def frameworks_of(plugin: dict[str, Any]) -> list[str]:
@@ -99,7 +111,7 @@ def digest_of_inputs() -> str:
         Path(__file__),
         CONSTRAINTS,
         ROOT / "pyproject.toml",
-        *sorted(ROOT.glob("plugins/*/pyproject.toml")),
+        *(folder / "pyproject.toml" for folder in read_plugins()),
     ):
         content.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
     return content.hexdigest()
