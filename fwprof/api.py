@@ -11,14 +11,13 @@ from typing import Any
 
 import msgspec
 
-from fwprof import catalog, choices, events, launcher, planning, store, workloads
+from fwprof import catalog, choices, events, interpreters, launcher, planning, selection, store, workloads
 from fwprof import comparison as comparing
 from fwprof.cancellation import Cancellation
-from fwprof.catalog import InstalledPlugin
+from fwprof.catalog import Environment, InstalledPlugin
 from fwprof.comparison import floor
 from fwprof.environment import machine_facts
-from fwprof.errors import FwprofError, RequestError, StoreError
-from fwprof.planning import FoundDevices
+from fwprof.errors import FwprofError, PluginError, RequestError, StoreError
 from fwprof.records import (
     Comparison,
     Device,
@@ -28,6 +27,7 @@ from fwprof.records import (
     RunSummary,
     Workload,
 )
+from fwprof.selection import FoundDevices
 from fwprof.store import StoredRun
 
 __all__ = [
@@ -80,6 +80,12 @@ def profile(
         StoreError: the output folder cannot be written.
     """
     plan = msgspec.structs.replace(make_plan(request, **keywords), is_isolated=isolate)
+    if not isolate and plan.request.environments:
+        raise RequestError(
+            "other environments need processes of their own",
+            cause=f"isolate=False, and environments: {', '.join(plan.request.environments)}",
+            next="leave out isolate=False",
+        )
     folder = store.RunFolder.create(plan, machine_facts())
     observer(
         events.RunPlanned(plan=plan, path=str(folder.path), estimated_seconds=planning.estimate_seconds(plan))
@@ -108,8 +114,11 @@ def make_plan(request: RunRequest | None = None, **keywords: Any) -> RunPlan:
         PluginError: nothing of it can run here.
     """
     request = _request(request, keywords)
-    found = {name: _find_devices(name) for name in planning.device_plugin_names(request)}
-    return planning.make_plan(request, found, store.new_run_id())
+    found = {name: _find_devices(name) for name in selection.probed_plugins(request)}
+    environments = {
+        name: _ask_environment(name, interpreter) for name, interpreter in request.environments.items()
+    }
+    return planning.make_plan(request, found, store.new_run_id(), environments)
 
 
 def _request(request: RunRequest | None, keywords: Mapping[str, Any]) -> RunRequest:
@@ -134,6 +143,13 @@ def _path_text(value: object) -> str:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"no field takes a value of type {type(value).__name__}")
+
+
+def _ask_environment(name: str, interpreter: str) -> Environment | FwprofError:
+    try:
+        return interpreters.ask(name, interpreter)
+    except PluginError as error:
+        return error
 
 
 def _find_devices(name: str) -> FoundDevices | FwprofError:

@@ -33,6 +33,16 @@ class InstalledPlugin(Record, frozen=True, kw_only=True):
     next: str = ""
 
 
+class Environment(Record, frozen=True, kw_only=True):
+    """Another environment than this one: its interpreter, and what is installed there."""
+
+    name: str
+    """As `--python` names it."""
+    interpreter: str
+    """Absolute path."""
+    plugins: tuple[InstalledPlugin, ...]
+
+
 def list_plugins(kind: str | None = None) -> tuple[InstalledPlugin, ...]:
     """Return the installed plugins, of one kind or all, ordered by kind, name and distribution."""
     found = []
@@ -43,43 +53,54 @@ def list_plugins(kind: str | None = None) -> tuple[InstalledPlugin, ...]:
     return tuple(found)
 
 
-def find_plugin(kind: str, name: str) -> PluginRef:
+def find_plugin(kind: str, name: str, environment: Environment | None = None) -> PluginRef:
     """Return the one plugin of that kind and name.
+
+    Args:
+        environment: where to look; None: here.
 
     Raises:
         PluginNotFoundError: none is installed; says what is, and the line that would install it.
         PluginError: two distributions use the name.
         PluginUnavailableError: what the plugin runs on is not installed, or not in that version.
     """
-    plugins = list_plugins(kind)
+    plugins = (
+        [plugin for plugin in environment.plugins if plugin.ref.kind == kind]
+        if environment
+        else (list_plugins(kind))
+    )
     matches = [plugin for plugin in plugins if plugin.ref.name == name]
+    where = f" in environment {environment.name!r}" if environment else ""
+    pip = f"{environment.interpreter} -m pip" if environment else "pip"
     if not matches:
-        raise _not_found(kind, name, sorted({plugin.ref.name for plugin in plugins}))
+        raise _not_found(kind, name, sorted({plugin.ref.name for plugin in plugins}), where, pip)
     if len(matches) > 1:
         owners = " and ".join(sorted({plugin.ref.distribution for plugin in matches}))
         raise PluginError(
-            f"two {kind} plugins are named {name!r}",
+            f"two {kind} plugins are named {name!r}{where}",
             cause=f"{owners} both register it",
-            next=f"pip uninstall {matches[-1].ref.distribution}    (or the other one)",
+            next=f"{pip} uninstall {matches[-1].ref.distribution}    (or the other one)",
         )
     plugin = matches[0]
     if plugin.state == "unavailable":
         raise PluginUnavailableError(
-            f"the {kind} plugin {name!r} is installed, but cannot run here",
+            f"the {kind} plugin {name!r} is installed{where}, but cannot run {'there' if where else 'here'}",
             cause=plugin.reason,
-            next=plugin.next,
+            next=plugin.next.replace("pip", pip, 1),
         )
     return plugin.ref
 
 
-def _not_found(kind: str, name: str, installed: list[str]) -> PluginNotFoundError:
+def _not_found(kind: str, name: str, installed: list[str], where: str, pip: str) -> PluginNotFoundError:
     close = get_close_matches(name, installed, n=1)
     extra = f"[{NEEDS}]" if kind == "framework" else ""
     here = ", ".join(installed) if installed else "none"
     return PluginNotFoundError(
-        f"no {kind} plugin {name!r} is installed" + (f"; did you mean {close[0]!r}?" if close else ""),
-        cause=f"installed {kind} plugins: {here}",
-        next="fwprof plugins" if close else f"pip install 'fwprof-{name}{extra}'    (if it exists)",
+        f"no {kind} plugin {name!r} is installed{where}" + (f"; did you mean {close[0]!r}?" if close else ""),
+        cause=f"installed {kind} plugins{' there' if where else ''}: {here}",
+        next="fwprof plugins"
+        if close and not where
+        else f"{pip} install 'fwprof-{name}{extra}'    (if it exists)",
     )
 
 

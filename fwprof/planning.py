@@ -7,18 +7,18 @@ no plugin: what devices there are is told to it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 import fwprof
-from fwprof import catalog, environment, workloads
-from fwprof.errors import FwprofError, PluginUnavailableError, RequestError
+from fwprof import environment, selection, workloads
+from fwprof.catalog import Environment
+from fwprof.errors import FwprofError, RequestError
 from fwprof.records import (
     Budget,
     CellPlan,
@@ -27,8 +27,6 @@ from fwprof.records import (
     Group,
     ModelChoice,
     NativeModel,
-    PluginRef,
-    Record,
     RunPlan,
     RunRequest,
     Schedule,
@@ -37,9 +35,7 @@ from fwprof.records import (
     Workload,
     WorkloadPlan,
 )
-
-T = TypeVar("T")
-R = TypeVar("R")
+from fwprof.selection import FoundDevices, Framework
 
 MAX_SECONDS: Mapping[Budget, float] = {"quick": 20.0, "default": 90.0, "thorough": 90.0}
 """Warm-up and rounds of one group and session; `thorough` has five sessions of it."""
@@ -49,6 +45,7 @@ LIMITS: Mapping[StageName, float] = {
     "start": 120.0,
     "import": 300.0,
     "build": 300.0,
+    "verify": 900.0,
     "first_step": 900.0,
     "warm_up": 900.0,
     "block": 120.0,
@@ -65,44 +62,42 @@ START_SECONDS = 10.0
 RESOURCES_SECONDS = 2.0
 LIMITS_SECONDS = 2.0
 
-
-class FoundDevices(Record, frozen=True, kw_only=True):
-    """What one device plugin found, or why it found nothing."""
-
-    plugin: PluginRef
-    devices: tuple[Device, ...] = ()
+OWN_MODELS = "own-models"
+"""Name of the group in which several models of the user's own stand beside each other."""
 
 
-def device_plugin_names(request: RunRequest) -> tuple[str, ...]:
-    """Return the device plugins that a request's `devices` name: what stands before a colon."""
-    return tuple(dict.fromkeys(name.partition(":")[0] for name in request.devices))
-
-
-def make_plan(request: RunRequest, found: Mapping[str, FoundDevices | FwprofError], run_id: str) -> RunPlan:
+def make_plan(
+    request: RunRequest,
+    found: Mapping[str, FoundDevices | FwprofError],
+    run_id: str,
+    environments: Mapping[str, Environment | FwprofError] | None = None,
+) -> RunPlan:
     """Resolve a request.
 
     Args:
         request: what the user asked for.
         found: device plugin name → its devices, or why there are none.
         run_id: the id the run will have.
+        environments: each of the request's environments → what is installed there, or why nothing
+            of it can be used.
 
     Raises:
         RequestError: a workload, override or combination makes no sense.
         PluginError: nothing that was asked for can run here.
     """
-    _check_environments(request)
     # A misspelt workload is an error of the request, whatever is installed: it comes first.
     works = _works(request)
+    choices = selection.chosen_frameworks(request)
+    selection.check_environments(request, choices)
     unavailable: dict[str, FwprofError] = {}
-    frameworks = _resolve_each(
-        {str(choice): choice for choice in _frameworks(request)},
-        lambda choice: (choice, catalog.find_plugin("framework", choice.name)),
+    frameworks = selection.resolve_each(
+        {str(choice): choice for choice in choices},
+        lambda choice: selection.find_framework(choice, request, environments or {}),
         unavailable,
     )
-    devices = _resolve_each(
-        {name: name for name in request.devices}, lambda name: _find_device(name, found), unavailable
+    devices = selection.resolve_each(
+        {name: name for name in request.devices}, lambda name: selection.find_device(name, found), unavailable
     )
-    meters = tuple(catalog.find_plugin("meter", name) for name in dict.fromkeys(request.meters))
     if not frameworks or not devices:
         raise next(iter(unavailable.values()))
     cores = environment.granted_cores()
@@ -111,28 +106,29 @@ def make_plan(request: RunRequest, found: Mapping[str, FoundDevices | FwprofErro
     for work, (device, device_plugin), precision in product(works, devices, request.precisions):
         for batch_size in _batch_sizes(request, work, device):
             workload = work.plan(batch_size)
-            key = ".".join(
-                [workload.name]
-                + ([f"batch{batch_size}"] if len(request.batch_sizes) > 1 else [])
-                + ([precision] if len(request.precisions) > 1 else [])
+            kind = "".join(
+                ([f".batch{batch_size}"] if len(request.batch_sizes) > 1 else [])
+                + ([f".{precision}"] if len(request.precisions) > 1 else [])
             )
-            for (choice, reference), threads, preset in product(frameworks, request.threads, presets):
+            for framework, threads, preset in product(frameworks, request.threads, presets):
+                choice = framework.choice
                 if work.framework not in (None, choice.name):
                     continue
-                groups.setdefault(key, []).append(
+                groups.setdefault(work.group + kind, []).append(
                     CellPlan(
-                        id=_cell_id(key, choice, device, threads, preset, request, presets),
+                        id=_cell_id(workload.name + kind, choice, device, threads, preset, request, presets),
                         workload=workload,
-                        framework=reference,
+                        framework=framework.reference,
                         choice=choice,
                         device=device,
-                        device_plugin=device_plugin,
-                        meter_plugins=meters,
+                        device_plugin=framework.devices.get(device_plugin.name, device_plugin),
+                        meter_plugins=framework.meters,
                         precision=precision,
                         batch_size=batch_size,
                         threads=cores if threads == "all" else threads,
                         settings_preset=preset,
-                        environment=choice.environment or choice.name,
+                        environment=framework.environment,
+                        interpreter=framework.interpreter,
                         seed=request.seed,
                     )
                 )
@@ -141,6 +137,12 @@ def make_plan(request: RunRequest, found: Mapping[str, FoundDevices | FwprofErro
             "the request names no cell to measure",
             cause="no --model is for one of the frameworks that were chosen",
             next="write --model FRAMEWORK=FILE.py:FACTORY for one of them",
+        )
+    if request.equivalence == "only" and all(len(cells) < 2 for cells in groups.values()):
+        raise RequestError(
+            "there is nothing to compare with",
+            cause="a cell is verified against another one, and only one was named",
+            next="name a second framework: --plugin A --plugin B",
         )
     return RunPlan(
         run_id=run_id,
@@ -151,6 +153,7 @@ def make_plan(request: RunRequest, found: Mapping[str, FoundDevices | FwprofErro
         schedule=_schedule(request, groups),
         limits={**LIMITS, **request.limits},
         unavailable={name: _reason(error) for name, error in unavailable.items()},
+        host=selection.find_host(request, found),
     )
 
 
@@ -161,8 +164,13 @@ def estimate_seconds(plan: RunPlan) -> float:
         workers = len(group.cells) + schedule.replica
         visits = 2 if schedule.kind == "sequential" and workers > 1 else 1
         total += schedule.sessions * (visits * workers * START_SECONDS + schedule.max_seconds)
-        if plan.request.memory:
+        if len(group.cells) > 1 and plan.request.equivalence != "skip":
+            # Two workers a cell, two of them at a time.
+            total += len(group.cells) * START_SECONDS
+        if plan.request.memory and schedule.sessions:
             total += len(group.cells) * (START_SECONDS + RESOURCES_SECONDS)
+    if not schedule.sessions:
+        return total
     return total + len(limits_keys(plan)) * (START_SECONDS + LIMITS_SECONDS)
 
 
@@ -183,7 +191,9 @@ def limits_keys(plan: RunPlan) -> Mapping[str, Sequence[CellPlan]]:
 class _Work:
     """One thing to train, before a batch size is chosen."""
 
-    def __init__(self, spec: Workload | None, model: ModelChoice | None) -> None:
+    def __init__(self, name: str, group: str, spec: Workload | None, model: ModelChoice | None) -> None:
+        self.name = name
+        self.group = group
         self.spec = spec
         self.model = model
         self.framework = model.framework if model else None
@@ -193,20 +203,40 @@ class _Work:
         if self.spec is not None and batch_size is not None:
             return workloads.plan_workload(self.spec, batch_size)
         assert self.model is not None
-        name = Path(self.model.factory.rpartition(":")[0]).stem or self.model.factory
-        return WorkloadPlan(
-            name=re.sub(r"[^a-z0-9_.-]+", "-", name.lower()),
-            native=NativeModel(factory=self.model.factory, arguments=self.model.arguments),
-        )
+        native = NativeModel(factory=self.model.factory, arguments=self.model.arguments)
+        return WorkloadPlan(name=self.name, native=native)
 
 
 def _works(request: RunRequest) -> Sequence[_Work]:
     for model in request.models:
         _require_file(model)
     names = request.workloads or (() if request.models else workloads.QUICK_SET)
-    return [_Work(workloads.find_workload(name, request.overrides), None) for name in names] + [
-        _Work(None, model) for model in request.models
-    ]
+    specs = [workloads.find_workload(name, request.overrides) for name in names]
+    works = [_Work(spec.name, spec.name, spec, None) for spec in specs]
+    for name, model in zip(_model_names(request.models), request.models, strict=True):
+        works.append(_Work(name, OWN_MODELS if len(request.models) > 1 else name, None, model))
+    return works
+
+
+def _model_names(models: Sequence[ModelChoice]) -> Sequence[str]:
+    """Name each model by its file; by file and function, or folder too, where that tells more apart."""
+    names: list[str] = []
+    for length in (1, 2, 3):
+        names = [_model_name(model.factory, length) for model in models]
+        if len(set(names)) == len({model.factory for model in models}):
+            break
+    return names
+
+
+def _model_name(factory: str, length: int) -> str:
+    place, _, function = factory.rpartition(":")
+    path = Path(place)
+    parts = {
+        1: [path.stem or factory],
+        2: [path.stem, function],
+        3: [path.absolute().parent.name, path.stem, function],
+    }
+    return re.sub(r"[^a-z0-9_.-]+", "-", ".".join(parts[length]).lower())
 
 
 def _require_file(model: ModelChoice) -> None:
@@ -219,61 +249,6 @@ def _require_file(model: ModelChoice) -> None:
             cause=f"--model {model.factory} names it",
             next=f"did you mean {close[0]!r}?" if close else "name a file that exists: FILE.py:FACTORY",
         )
-
-
-def _frameworks(request: RunRequest) -> Sequence[FrameworkChoice]:
-    if request.plugins:
-        return request.plugins
-    named = [FrameworkChoice(name=model.framework) for model in request.models if model.framework]
-    if named:
-        return named
-    ready = [plugin.ref.name for plugin in catalog.list_plugins("framework") if plugin.state == "ready"]
-    if len(ready) == 1:
-        return [FrameworkChoice(name=ready[0])]
-    raise RequestError(
-        "no framework was chosen",
-        cause=f"installed and ready: {', '.join(ready) or 'none'}",
-        next=f"add --plugin {ready[0]}" if ready else "pip install 'fwprof-NAME[framework]'",
-    )
-
-
-def _check_environments(request: RunRequest) -> None:
-    if request.environments or any(choice.environment for choice in request.plugins):
-        raise RequestError(
-            "cells in other environments cannot be measured yet",
-            cause="a framework was asked for as NAME@ENVIRONMENT, or an interpreter was named",
-            next="install the frameworks beside each other in this environment",
-        )
-
-
-def _resolve_each(
-    asked: Mapping[str, T], resolve: Callable[[T], R], unavailable: dict[str, FwprofError]
-) -> list[R]:
-    """Resolve what can be resolved; the rest is noted, and the others go on without it."""
-    found = []
-    for name, value in asked.items():
-        try:
-            found.append(resolve(value))
-        except FwprofError as error:
-            unavailable[name] = error
-    return found
-
-
-def _find_device(name: str, found: Mapping[str, FoundDevices | FwprofError]) -> tuple[Device, PluginRef]:
-    plugin, _, selector = name.partition(":")
-    answer = found[plugin]
-    if isinstance(answer, FwprofError):
-        raise answer
-    for device in answer.devices:
-        if not selector or name == device.name or selector == device.uuid:
-            return device, answer.plugin
-    names = [device.name for device in answer.devices]
-    close = get_close_matches(name, names, n=1)
-    raise PluginUnavailableError(
-        f"there is no device {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""),
-        cause=f"found: {', '.join(f'{d.name} ({d.title})' for d in answer.devices) or 'none'}",
-        next="fwprof devices    lists them",
-    )
 
 
 def _batch_sizes(request: RunRequest, work: _Work, device: Device) -> Sequence[int | None]:
@@ -290,20 +265,20 @@ def _batch_sizes(request: RunRequest, work: _Work, device: Device) -> Sequence[i
     return [workloads.batch_size_for(work.spec, device.kind)]
 
 
-def _presets(
-    request: RunRequest, frameworks: Sequence[tuple[FrameworkChoice, PluginRef]]
-) -> Sequence[SettingsPreset]:
+def _presets(request: RunRequest, frameworks: Sequence[Framework]) -> Sequence[SettingsPreset]:
     if request.settings == "both":
         return ("as-shipped", "equal")
     if request.settings is not None:
         return (request.settings,)
-    several = len({reference.name for _, reference in frameworks}) > 1
+    several = len({framework.reference.name for framework in frameworks}) > 1
     return ("as-shipped", "equal") if several else ("as-shipped",)
 
 
 def _schedule(request: RunRequest, groups: Mapping[str, Sequence[CellPlan]]) -> Schedule:
     is_exclusive = any(cell.device.exclusive for cells in groups.values() for cell in cells)
     sessions = request.processes or (THOROUGH_SESSIONS if request.budget == "thorough" else 1)
+    if request.equivalence == "only":
+        sessions = 0
     return Schedule(
         budget=request.budget,
         kind=request.schedule or ("sequential" if is_exclusive else "interleaved"),

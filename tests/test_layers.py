@@ -26,7 +26,7 @@ LAYERS = (
         "workloads",
     ),
     ("hookspecs",),
-    ("catalog", "loading", "plugin"),
+    ("catalog", "interpreters", "selection", "loading", "plugin"),
     ("planning", "execution", "store", "comparison", "report"),
     ("worker", "launcher", "exporters"),
     ("api",),
@@ -40,6 +40,8 @@ SAME_LAYER = {
     ("workloads", "configuration"): "a workload may be a YAML file",
     ("workloads", "contracts"): "batches and loaded workloads are what plugins receive",
     ("launcher", "worker"): "isolate=False runs the worker's code in the caller's process",
+    ("interpreters", "catalog"): "another environment is asked for its catalog",
+    ("selection", "catalog"): "a name selects what the catalog lists",
     ("choices", "configuration"): "a value means the same after --set as in a file",
 }
 """(importer, imported) within one layer → why that is no cycle in the making."""

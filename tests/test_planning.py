@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fwprof import environment, planning
+from fwprof import environment, planning, selection
 from fwprof.choices import parse_framework, parse_model
 from fwprof.errors import FwprofError, PluginNotFoundError, PluginUnavailableError, RequestError
-from fwprof.planning import FoundDevices
 from fwprof.records import Device, PluginRef, RunPlan, RunRequest
+from fwprof.selection import FoundDevices
 from fwprof.testing.installed import FAKES, FakeDistribution, installed
 
 RIVAL = FakeDistribution(
@@ -210,7 +211,7 @@ def test_a_device_that_is_not_there_gets_the_ones_that_are() -> None:
 
 def test_device_plugins_are_asked_once_each() -> None:
     asked = RunRequest(devices=("card:1", "cpu", "card:0"))
-    assert planning.device_plugin_names(asked) == ("card", "cpu")
+    assert selection.device_plugin_names(asked) == ("card", "cpu")
 
 
 def workload_file(folder: Path, batch_size: str) -> str:
@@ -269,7 +270,32 @@ def test_a_file_that_is_not_there_is_said_before_anything_is_measured(own_files:
 
 def test_models_for_several_frameworks_meet_only_their_own(own_files: Path) -> None:
     made = plan("fake", "rival", settings="equal", **models("fake=a.py:make", "rival=b.py:make"))
-    assert ids(made) == [["a.fake.cpu"], ["b.rival.cpu"]]
+    assert [group.name for group in made.groups] == ["own-models"]
+    assert ids(made) == [["a.fake.cpu", "b.rival.cpu"]]
+
+
+def test_one_model_under_several_frameworks_names_its_group(own_files: Path) -> None:
+    made = plan("fake", "fake:graph", **models("a.py:make"))
+    assert [group.name for group in made.groups] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("factories", "names"),
+    [
+        (("a.py:old", "a.py:new"), ["a.old", "a.new"]),
+        (("a.py:make", "b.py:make"), ["a", "b"]),
+        (("a.py:make", "other/a.py:make"), ["{folder}.a.make", "other.a.make"]),
+    ],
+)
+def test_models_are_called_by_what_tells_them_apart(
+    own_files: Path, factories: tuple[str, ...], names: list[str]
+) -> None:
+    (own_files / "other").mkdir()
+    (own_files / "other" / "a.py").write_text("", encoding="utf-8")
+    made = plan("fake", **models(*factories))
+    folder = re.sub(r"[^a-z0-9_.-]+", "-", own_files.name.lower())
+    assert [cell.workload.name for cell in made.cells()] == [name.format(folder=folder) for name in names]
+    assert len(made.groups) == 1
 
 
 def test_a_model_for_a_framework_that_was_not_chosen_leaves_nothing(own_files: Path) -> None:
@@ -293,12 +319,34 @@ def test_without_a_choice_and_with_several_frameworks_the_user_chooses() -> None
     assert caught.value.next.startswith("add --plugin ")
 
 
-@pytest.mark.parametrize(
-    "fields", [{"environments": {"fake": "/usr/bin/python3"}}, {"plugins": (parse_framework("fake@old"),)}]
-)
-def test_other_environments_are_reserved(fields: dict[str, Any]) -> None:
-    with pytest.raises(RequestError, match="cells in other environments cannot be measured yet"):
-        planning.make_plan(RunRequest(**fields), FOUND, "01RUN")
+def test_an_environment_that_is_not_known_is_refused() -> None:
+    with pytest.raises(RequestError, match="there is no environment 'oldd'") as caught:
+        plan("fake@oldd", environments={"old": "python3"})
+    assert caught.value.cause == "fake@oldd names it; known are old"
+    assert caught.value.next == "did you mean '@old'?"
+    with pytest.raises(RequestError, match="there is no environment 'old'") as caught:
+        plan("fake@old")
+    assert caught.value.next == "add --python old=INTERPRETER"
+
+
+def test_an_environment_that_no_cell_uses_is_refused() -> None:
+    with pytest.raises(
+        RequestError, match="no cell runs in environment 'fak'; did you mean 'fake'"
+    ) as caught:
+        plan("fake", environments={"fak": "python3"})
+    assert caught.value.cause == "--python fak=… names it; chosen are fake"
+
+
+def test_an_environment_that_cannot_be_used_leaves_the_other_cells() -> None:
+    request = RunRequest(
+        workloads=("mlp-small",),
+        plugins=(parse_framework("fake"), parse_framework("fake@old")),
+        environments={"old": "python3"},
+    )
+    broken = PluginUnavailableError("environment 'old' has no fwprof", cause="it says so")
+    made = planning.make_plan(request, FOUND, "01RUN", {"old": broken})
+    assert ids(made) == [["mlp-small.fake.cpu"]]
+    assert made.unavailable == {"fake@old": "environment 'old' has no fwprof: it says so"}
 
 
 def test_a_meter_asked_for_twice_is_one_meter() -> None:

@@ -51,9 +51,10 @@ def next_commands(
         both = (*request.plugins, *(FrameworkChoice(name=name) for name in others[:2]))
         found.append((command(request, plugins=both), "the same work, side by side"))
     if measured and not request.models and request.plugins:
-        rest = command(RunRequest(plugins=request.plugins[:1], devices=request.devices)).removeprefix(
-            "fwprof profile"
+        one = RunRequest(
+            plugins=request.plugins[:1], devices=request.devices, environments=request.environments
         )
+        rest = command(one).removeprefix("fwprof profile")
         found.append((f"fwprof profile {OWN_MODEL}{rest}", "your own model"))
     if measured and has_earlier_run:
         found.append(("fwprof compare last~1 last", "against the run before"))
@@ -76,6 +77,10 @@ def command(request: RunRequest, **changes: object) -> str:
         words += ["--model", f"{model.framework}={model.factory}" if model.framework else model.factory]
     for choice in request.plugins:
         words += ["--plugin", str(choice)]
+    used = {choice.environment or choice.name for choice in request.plugins}
+    for name, interpreter in request.environments.items():
+        if name in used or not request.plugins:
+            words += ["--python", f"{name}={interpreter}"]
     default = RunRequest()
     for option, name in _REPEATED.items():
         values = getattr(request, name)

@@ -36,7 +36,7 @@ a file (--config) and in [tool.fwprof] of ./pyproject.toml, in this order of pre
 
 
 def _option(*names: str, **settings: Any) -> Callable[[F], F]:
-    longest = max(names, key=len)
+    longest = max((name for name in names if name.startswith("--")), key=len)
     return click.option(*names, envvar=f"FWPROF_{longest.lstrip('-').upper().replace('-', '_')}", **settings)
 
 
@@ -97,6 +97,13 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
     "--limit", "limits", multiple=True, metavar="STAGE=SECONDS", help="Longest time of one stage of a worker."
 )
 @_option("--meter", "meters", multiple=True, metavar="NAME", help="A further meter plugin.")
+@_option(
+    "--python",
+    "environments",
+    multiple=True,
+    metavar="ENVIRONMENT=INTERPRETER",
+    help="Run FRAMEWORK@ENVIRONMENT, or the framework of that name, under another python.",
+)
 @_option("--processes", metavar="N", type=click.IntRange(1, 100), help="Fresh processes a cell.")
 @_option("--rounds", metavar="N", type=click.IntRange(1, 100_000), help="Exactly so many rounds.")
 @_option("--schedule", type=click.Choice(get_args(ScheduleKind)), help="Cells in turn, or one after another.")
@@ -171,6 +178,7 @@ def _flags(ctx: click.Context) -> dict[str, Any]:
         "half_width": words.parse_share,
         "limits": lambda texts: dict(map(words.parse_limit, texts)),
         "overrides": words.parse_overrides,
+        "environments": lambda texts: dict(map(words.parse_environment, texts)),
     }
     fields = set(RunRequest.__struct_fields__)
     flags = {

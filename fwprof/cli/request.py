@@ -131,6 +131,20 @@ def parse_limit(text: str) -> tuple[str, float]:
     return stage, seconds
 
 
+def parse_environment(text: str) -> tuple[str, str]:
+    """Parse `ENVIRONMENT=INTERPRETER`.
+
+    Raises:
+        RequestError: it is not of that form.
+    """
+    name, interpreter = parse_assignment(text)
+    if not interpreter:
+        raise RequestError(
+            f"environment '{name}' has no interpreter", next=f"write --python {name}=DIR/bin/python"
+        )
+    return name, interpreter
+
+
 def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
     """Parse `path.to.field=value` words.
 

@@ -102,7 +102,8 @@ def fault_of(cell: CellResult) -> str | None:
 def traits_of(plan: CellPlan, cell: CellResult) -> Mapping[str, object]:
     """Return what must be equal between two cells of one comparison."""
     return {
-        "workload": plan.workload.name,
+        # Models of the user's own are set beside each other by hand: their names say nothing.
+        "workload": plan.workload.name if plan.workload.native is None else None,
         "batch size": batch_size(cell, plan),
         "precision": plan.precision,
         "settings preset": plan.settings_preset,

@@ -76,7 +76,7 @@ def _identity(plan: CellPlan, cell: CellResult) -> str:
     """Return what makes two cells of two runs the same experiment."""
     choice = msgspec.structs.replace(plan.choice, environment=None)
     described = (cell.description.mode, cell.description.backend) if cell.description else None
-    traits = tuple(traits_of(plan, cell).values())
+    traits = (plan.workload.name, *traits_of(plan, cell).values())
     return repr((traits, choice, described, plan.device.kind, plan.device.name, plan.threads))
 
 

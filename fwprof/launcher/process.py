@@ -21,6 +21,7 @@ from fwprof import host
 from fwprof.cancellation import Cancellation
 from fwprof.codec import FrameReader, frame
 from fwprof.errors import InterruptedRunError, WorkerCrashedError
+from fwprof.interpreters import inherited_variables
 from fwprof.launcher.guard import MARK, Guard, end_strays
 from fwprof.launcher.link import WorkerEnded
 from fwprof.launcher.log import CappedLog
@@ -75,6 +76,7 @@ class WorkerProcess:
         environment: variables on top of this process's own.
         limits: wall-clock limit of each stage, seconds.
         log: where its output is kept; None keeps the end only.
+        interpreter: of another environment; None: this process's own.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class WorkerProcess:
                 stderr=output,
                 pass_fds=[theirs.fileno()],
                 env={
-                    **os.environ,
+                    **inherited_variables(interpreter),
                     "PYTHONFAULTHANDLER": "1",
                     "PYTHONUNBUFFERED": "1",
                     MARK: self._mark,
