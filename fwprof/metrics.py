@@ -62,6 +62,12 @@ METRICS = _table(
         meaning="one step of several with one wait (program P)",
     ),
     Metric(
+        name="api_time",
+        unit="ns",
+        better="lower",
+        meaning="one step of a training loop of the framework's own; `api_time.fit` where it is called fit",
+    ),
+    Metric(
         name="throughput",
         unit="samples/s",
         better="higher",
@@ -170,3 +176,8 @@ METRICS = _table(
         kind="derived",
     ),
 )
+
+
+def metric_of(name: str) -> Metric:
+    """Return the entry of a metric; `api_time.fit` is one of `api_time`."""
+    return METRICS.get(name) or METRICS[name.partition(".")[0]]

@@ -87,7 +87,11 @@ class Worker:
                 self._enter("check")
                 if phases := self._opened.split_phases():
                     self._send(frames.Split(phases=phases))
-                self._send(frames.Checked(checks=self._opened.check_answers()))
+                checks = self._opened.check_answers()
+                # After the guards: whatever such a loop leaves behind is no concern of theirs.
+                if times := self._opened.time_api():
+                    self._send(frames.ApiTimed(times=times))
+                self._send(frames.Checked(checks=checks))
             case frames.Verify():
                 self._verify(order)
             case frames.TakeReadings():

@@ -139,6 +139,13 @@ def test_one_conversation_of_a_timing_worker(talk: Conversation) -> None:
     assert talk.worker.is_over
 
 
+def test_own_loops_are_reported_after_the_guards_and_before_their_answer(talk: Conversation) -> None:
+    talk.open(make_cell(loop_us=150))
+    told = talk.ask(frames.CheckAnswers())
+    assert told.types == ["entered", "api_timed", "checked"]
+    assert told[1].times == {"fit": (500_000,) * 5}  # type: ignore[union-attr]  # the type was just looked at
+
+
 def test_blocks_have_the_length_of_the_programs(talk: Conversation) -> None:
     talk.open()
     steps = {

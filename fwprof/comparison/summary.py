@@ -21,7 +21,7 @@ from fwprof.comparison.series import (
     session_values,
     sessions_of,
 )
-from fwprof.metrics import METRICS
+from fwprof.metrics import METRICS, metric_of
 from fwprof.records import CellPlan, CellResult, CellSummary, MetricValue, ProgramName, Reading, RunResult
 from fwprof.statistics import (
     count_outliers,
@@ -137,10 +137,29 @@ def metrics_of(subject: Subject) -> dict[str, MetricValue]:
     step, workload = metrics["step_time"].p50, subject.plan.workload
     metrics["share_of_best_gemm"] = _share("share_of_best_gemm", workload.flops, step, subject, "best_gemm")
     metrics["share_of_copy"] = _share("share_of_copy", workload.traffic_bytes, step, subject, "best_copy")
-    order = (*METRICS, *sorted(set(subject.cell.readings) - set(METRICS)))
+    api = _api_times(subject)
+    order = [each for name in METRICS for each in (api if name == "api_time" else (name,))]
+    order += sorted(set(subject.cell.readings) - set(METRICS))
+    metrics |= api
     for name in set(order) - set(metrics):
         metrics[name] = _reading(name, subject.cell.readings.get(name))
     return {name: metrics[name] for name in order}
+
+
+def _api_times(subject: Subject) -> dict[str, MetricValue]:
+    """Return `api_time.<loop>` of each training loop of the framework's own; else why there is none."""
+    found: dict[str, list[tuple[int, ...]]] = {}
+    for measurement in subject.cell.measurements:
+        if not measurement.replica:
+            for loop, values in measurement.api.items():
+                found.setdefault(f"api_time.{loop}", []).append(values)
+    times = {}
+    for name, sessions in found.items():
+        p50s = [median(values) for values in sessions]
+        interval = _interval([log(value) for value in p50s])
+        spread = (exp(interval[0]), exp(interval[1])) if interval else None
+        times[name] = _series(name, geometric_mean(p50s), None, spread, sum(map(len, sessions)))
+    return times or {"api_time": _null("api_time", "the framework offers no training loop of its own")}
 
 
 def times_of(subject: Subject) -> dict[str, MetricValue]:
@@ -261,7 +280,7 @@ def _reading(name: str, reading: Reading | None) -> MetricValue:
 def _series(
     name: str, p50: float, p10: float | None, ci95: tuple[float, float] | None, count: int | None
 ) -> MetricValue:
-    metric = METRICS[name]
+    metric = metric_of(name)
     return MetricValue(unit=metric.unit, kind=metric.kind, p50=p50, p10=p10, ci95=ci95, count=count)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwprof.contracts import Clock, Model, Programs, Result, Staged
 from fwprof.errors import RunError
+from fwprof.execution.own_loops import time_loops
 from fwprof.records import Block, Check, ProgramName, Schedule, Startup
 
 if TYPE_CHECKING:
@@ -283,6 +284,10 @@ class Session:
         batches = list(islice(self._batches, SPLIT_LEAD_IN + SPLIT_STEPS))
         steps = [split(batch) for batch in batches][SPLIT_LEAD_IN:]
         return {phase: tuple(step[phase] for step in steps) for phase in steps[0]}
+
+    def time_api(self) -> dict[str, tuple[int, ...]]:
+        """Return loop → ns a step of the framework's own training loops; empty where it has none."""
+        return time_loops(self.model, self.programs, self._clock, self._typical_ns.get("run", 0.0))
 
     def check_answers(self) -> tuple[Check, ...]:
         """Guard against programs that do less than they say; untimed, after the last round.

@@ -175,6 +175,12 @@ class Split(ReportBase, frozen=True, kw_only=True, tag="split"):
     phases: dict[str, tuple[int, ...]]
 
 
+class ApiTimed(ReportBase, frozen=True, kw_only=True, tag="api_timed"):
+    """What the framework's own training loops cost: name → ns a step, one value a call."""
+
+    times: dict[str, tuple[int, ...]]
+
+
 class Readings(ReportBase, frozen=True, kw_only=True, tag="readings"):
     """What the meters read in one pass."""
 
@@ -231,6 +237,7 @@ Report = (
     | Checked
     | Answered
     | Split
+    | ApiTimed
     | Readings
     | EpochDone
     | LimitsMeasured

@@ -138,3 +138,5 @@ class Measurement(Record, frozen=True, kw_only=True):
     split: dict[str, tuple[int, ...]] = {}
     """Phase (forward, backward, optimizer) → ns by marks inside the step, one value a step: a
     diagnostic beside the programs, of frameworks that can mark."""
+    api: dict[str, tuple[int, ...]] = {}
+    """The framework's own training loop (`fit`) → ns a step, one value a call."""

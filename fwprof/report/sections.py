@@ -45,6 +45,7 @@ def report(result: RunResult, summary: RunSummary) -> list[Section]:
                 *_failures(result, summary.cells),
                 *_recommendations(summary, names),
             )
+                *_own_loops(summary.cells, names),
         ),
     ]
 
@@ -223,6 +224,22 @@ def _bounds(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, s
             share = {
                 "compute": "share_of_best_gemm",
                 "launch": "share_of_best_gemm",
+def _own_loops(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
+    """Say what a framework's own training loops cost, beside the step of the table."""
+    rows: list[tuple[str, str]] = []
+    for cell in cells:
+        step = _p50(cell, "step_time")
+        said = [
+            f"{name.partition('.')[2]} {figures.ratio(metric.p50 / step)}"
+            for name, metric in cell.metrics.items()
+            if name.startswith("api_time.") and metric.p50 and step
+        ]
+        if said:
+            text = f"{names.short(cell.id)}: {figures.listed(said)} the step"
+            rows.append(("" if rows else "own loop", text))
+    return rows
+
+
                 "memory": "share_of_copy",
             }
             value = _value(cell, share.get(cell.bound, ""))

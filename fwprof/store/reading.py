@@ -99,6 +99,7 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
     steady: dict[ProgramName, bool] = {}
     readings: dict[str, Reading] = {}
     split: dict[str, tuple[int, ...]] = {}
+    api: dict[str, tuple[int, ...]] = {}
     training: list[TrainingPoint] = []
     is_finished = False
     reports: Iterator[frames.Report] = _lines(path, frames.Report)  # type: ignore[arg-type]  # a union is no type
@@ -117,6 +118,8 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
                 checks += report.checks
             case frames.Split():
                 split = report.phases
+            case frames.ApiTimed():
+                api = report.times
             case frames.Readings():
                 readings.update(report.readings)
             case frames.EpochDone():
@@ -147,6 +150,7 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
         steady=steady,
         checks=tuple(checks),
         split=split,
+        api=api,
     )
     return _Read(
         measurement=measurement, description=description, readings=readings, training=tuple(training)

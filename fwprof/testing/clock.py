@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-PhaseName = Literal["forward", "backward", "update", "data", "compile"]
+PhaseName = Literal["forward", "backward", "update", "data", "compile", "loop"]
 
 
 class FakeClock:
@@ -60,6 +60,7 @@ class Phases:
         "update": 50_000,
         "data": 20_000,
         "compile": 1_000_000,
+        "loop": 50_000,
     }
 
     def __init__(

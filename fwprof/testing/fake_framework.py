@@ -6,10 +6,10 @@ is `numpy_network`, time is `clock`, misbehaviour on request is `faults`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,8 @@ class FakeOptions(Record, frozen=True, kw_only=True):
     update_us: float = 0
     data_us: float = 0
     compile_us: float = 0
+    loop_us: float | None = None
+    """What its own training loop `fit` adds to each step; None: it has no loop."""
     slow: float = 1.0
     """Factor on every phase."""
     jitter: float = 0.0
@@ -257,6 +259,16 @@ class FakePrograms:
 
 
 class FakeKernels:
+    def api(self) -> Mapping[str, Callable[[int], None]]:
+        """Return the training loop, where the option `loop_us` asks for one."""
+        return {"fit": self._fit} if read_options(self.model.cell).loop_us is not None else {}
+
+    def _fit(self, steps: int) -> None:
+        for batch in islice(cycle(self.model.workload.batches), steps):
+            with self.model.phases.lasting("loop"):
+                pass
+            self.run(self.model.stage(batch))
+
     """NumPy's matrix product and copy."""
 
     library = "numpy"
@@ -350,6 +362,7 @@ class FakeFramework:
 
 
 def read_options(plan: CellPlan) -> FakeOptions:
+                "loop": round((asked.loop_us or 0) * 1000),
     """Return the options of a cell, checked.
 
     Raises:

@@ -9,7 +9,7 @@ from types import ModuleType
 import msgspec
 import pytest
 
-from fwprof.records import Comparison, RunResult, RunSummary
+from fwprof.records import Comparison, MetricValue, RunResult, RunSummary
 from fwprof.report.differences import differences
 from fwprof.report.layout import to_markdown, to_text
 from fwprof.report.sections import report
@@ -65,6 +65,19 @@ def test_a_run_of_which_nothing_was_measured_still_says_why(build: ModuleType) -
     assert "alpha:graph: unsupported in stage import: mode graph needs a C++ compiler" in text
     assert "install g++" in text
     assert "step p50" not in text
+
+
+def test_own_loops_stand_beside_the_step_and_not_in_the_table(build: ModuleType) -> None:
+    result, summary = build.quick_set()
+    first, *others = summary.cells
+    step = first.metrics["step_time"].p50
+    loops = {
+        "api_time.fit": MetricValue(unit="ns", p50=1.4 * step),
+        "api_time.train_on_batch": MetricValue(unit="ns", p50=1.1 * step),
+    }
+    cell = msgspec.structs.replace(first, metrics={**first.metrics, **loops})
+    text = to_text(report(result, msgspec.structs.replace(summary, cells=(cell, *others))), 100)
+    assert "own loop        mlp: fit 1.4 × and train_on_batch 1.1 × the step" in text
 
 
 def test_a_run_without_cells_says_what_was_not_there(build: ModuleType) -> None:

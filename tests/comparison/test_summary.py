@@ -202,6 +202,29 @@ def test_marks_inside_the_step_stand_beside_the_programs(build: Any) -> None:
     assert cell.split_disagreement == pytest.approx(9 / 7.5 - 1)
 
 
+def test_a_frameworks_own_loops_stand_beside_the_step(build: Any) -> None:
+    first = build.measurement(STEPS, api={"fit": (20 * MS, 22 * MS, 90 * MS), "train_on_batch": (16 * MS,)})
+    control = build.measurement(STEPS, replica=True, api={"fit": (99 * MS,)})
+    metrics = only(build.run(build.cell("a", measurements=(first, control)))).metrics
+    assert "api_time" not in metrics
+    fit = metrics["api_time.fit"]
+    assert (fit.unit, fit.kind, fit.count, fit.ci95) == ("ns", "measured", 3, None)
+    assert fit.p50 == pytest.approx(22 * MS)
+    assert metrics["api_time.train_on_batch"].p50 == pytest.approx(16 * MS)
+
+
+def test_own_loops_of_several_sessions_have_an_interval(build: Any) -> None:
+    sessions = [build.measurement(STEPS, number, api={"fit": (20 * MS + number,)}) for number in range(3)]
+    fit = only(build.run(build.cell("a", measurements=tuple(sessions)))).metrics["api_time.fit"]
+    assert fit.ci95 is not None
+    assert fit.ci95[0] < fit.p50 < fit.ci95[1]
+
+
+def test_a_framework_without_a_loop_says_so(build: Any) -> None:
+    metrics = only(build.run(build.cell("a", STEPS))).metrics
+    assert metrics["api_time"].reason == "the framework offers no training loop of its own"
+
+
 def test_without_marks_there_is_nothing_to_agree_with(build: Any) -> None:
     cell = only(build.run(build.cell("a", STEPS)))
     assert (cell.split, cell.split_disagreement) == ({}, None)

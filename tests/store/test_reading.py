@@ -67,6 +67,14 @@ def test_readings_and_training_come_from_their_passes(write: Write, reports: Rep
     assert len(cell.measurements) == 1
 
 
+def test_own_loops_and_marks_belong_to_their_measurement(write: Write, reports: Reports) -> None:
+    split, api = {"forward": (1, 2)}, {"fit": (3, 4)}
+    more = [frames.Split(phases=split), frames.ApiTimed(times=api)]
+    cell, _ = assemble(write({"cell0/0": [*reports[:-1], *more, reports[-1]]}).path).cells
+    (measurement,) = cell.measurements
+    assert (measurement.split, measurement.api) == (split, api)
+
+
 FAILURE = Failure(fate="out_of_memory", stage="block", message="no memory left")
 
 

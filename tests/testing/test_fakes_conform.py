@@ -23,6 +23,11 @@ class TestFakeFrameworkCompiledOnceForAllChecks(TestFakeFramework):
     reuse = True
 
 
+class TestFakeFrameworkWithALoopOfItsOwn(TestFakeFramework):
+    options = {"loop_us": 1.0}
+    reuse = True
+
+
 class TestFakeDevice(DeviceConformance):
     plugin = "fwprof.testing.fake_device"
     name = "fakecard"

@@ -200,6 +200,44 @@ class EndsAfterOneEpoch(FakePrograms):
         self._pipeline = iter(model.workload.batches)
 
 
+# Loops of the framework's own
+
+
+@fails(own_loops_train="two steps by api()['fit'] changed no parameter")
+class HasALoopThatDoesNothing(FakePrograms):
+    def api(self):
+        return {"fit": lambda steps: None}
+
+
+class ForgetsItsLoop(FakeModel):
+    """What the loop trained outlives the next reset."""
+
+    is_trained = False
+
+    def reset(self):
+        if not self.is_trained:
+            super().reset()
+        self.is_trained = False
+
+
+class TrainsForGood(FakePrograms):
+    def api(self):
+        return {"fit": self._fit}
+
+    def _fit(self, steps):
+        super()._fit(steps)
+        self.model.is_trained = True
+
+
+MUTANTS.append(
+    pytest.param(
+        FakeFramework(model_class=ForgetsItsLoop, programs_class=TrainsForGood),
+        {"own_loops_train": "parameters() after fit and reset: 0.kernel is off by"},
+        id="TrainsForGood",
+    )
+)
+
+
 @pytest.mark.parametrize(("mutant", "messages"), MUTANTS)
 def test_a_broken_plugin_fails_its_checks_and_no_other(mutant, messages, failed_checks):
     failed = failed_checks(mutant)

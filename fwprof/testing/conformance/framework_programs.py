@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -159,6 +159,21 @@ def check_next_batch_goes_on(subject: FrameworkSubject) -> None:
     expect(max(losses) - min(losses) > 1e-6, "D returns the same batch every time")
 
 
+def check_own_loops_train(subject: FrameworkSubject) -> None:
+    """Each training loop of `api()` trains, and reset() undoes it; having none is fine."""
+    built = subject.build()
+    api = getattr(built.programs, "api", None)
+    loops: Mapping[str, Callable[[int], None]] = api() if api is not None else {}
+    start = built.copies()
+    for name, loop in loops.items():
+        loop(2)
+        after = built.parameters()
+        changed = any((after[key] != start[key]).any() for key in built.trained())
+        expect(changed, f"two steps by api()[{name!r}] changed no parameter")
+        built.model.reset()
+        expect_same(built.parameters(), start, 1e-6, f"parameters() after {name} and reset")
+
+
 def _built_with_reference(subject: FrameworkSubject) -> tuple[Built, Reference]:
     built = subject.build()
     return built, built.reference()
@@ -196,4 +211,5 @@ PROGRAM_CHECKS = (
     check_wait_waits,
     check_next_batch_is_ready_to_run,
     check_next_batch_goes_on,
+    check_own_loops_train,
 )
