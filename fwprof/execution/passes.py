@@ -8,17 +8,17 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fwprof.contracts import Meter, Model, Programs, Staged
+from fwprof.contracts import Batch, Meter, Model, Programs, Staged
 from fwprof.execution.session import InvalidResultError
 from fwprof.records import Reading, TrainingPoint
+from fwprof.workloads.scores import score
 
 if TYPE_CHECKING:
-    from fwprof.contracts import Array
     from fwprof.workloads.data import DataSet
 
 MIN_STEPS = 5
@@ -126,16 +126,10 @@ def train(
         )
 
 
-def _evaluate(model: Model, batches: Any) -> tuple[float, float]:
-    """Return mean cross-entropy and accuracy over the batches."""
+def _evaluate(model: Model, batches: Iterable[Batch]) -> tuple[float, float]:
+    """Return mean loss and accuracy over the batches."""
     import numpy as np
 
-    losses: list[Array] = []
-    hits: list[Array] = []
-    for batch in batches:
-        logits = np.asarray(model.predict(model.stage(batch)), dtype=np.float64)
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        log_sum = np.log(np.exp(shifted).sum(axis=1))
-        losses.append(log_sum - shifted[np.arange(len(batch.targets)), batch.targets])
-        hits.append(logits.argmax(axis=1) == batch.targets)
-    return float(np.concatenate(losses).mean()), float(np.concatenate(hits).mean())
+    scores = [score(model.predict(model.stage(batch)), batch.targets) for batch in batches]
+    losses, hits = (np.concatenate(parts) for parts in zip(*scores, strict=True))
+    return float(losses.mean()), float(hits.mean())

@@ -214,6 +214,10 @@ class SyntheticData(Record, frozen=True, kw_only=True, tag_field="source", tag="
     """
 
     samples: Positive = 2048
+    min_length: Positive | None = None
+    """Of ids: sequences have any length from here to the full one, equally likely, and are padded in
+    front with id 0, so that a recurrent layer ends on what was drawn; no layer masks the padding.
+    None: all of full length, and id 0 is one like the others."""
 
 
 class DigitsData(Record, frozen=True, kw_only=True, tag_field="source", tag="digits"):
@@ -225,7 +229,21 @@ class DigitsData(Record, frozen=True, kw_only=True, tag_field="source", tag="dig
     test_fraction: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
 
 
-Data = SyntheticData | DigitsData
+class DictionariesData(Record, frozen=True, kw_only=True, tag_field="source", tag="dictionaries"):
+    """Passages of two satirical dictionaries, and from which of them each one comes; shipped.
+
+    Entries are cut into passages of at most the input's length and padded in front with id 0; id 1
+    stands for every word that is too rare for the vocabulary. All passages of an entry are on one
+    side of the split. Target 1: the second book.
+
+    Source: A. Bierce, The Devil's Dictionary, 1911; The Jargon File 4.4.7, 2003; both in the public
+    domain (fwprof/workloads/texts/README.md).
+    """
+
+    test_fraction: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
+
+
+Data = SyntheticData | DigitsData | DictionariesData
 
 
 class Workload(Record, frozen=True, kw_only=True):
@@ -239,6 +257,9 @@ class Workload(Record, frozen=True, kw_only=True):
     optimizer: Optimizer
     loss: Loss = "cross_entropy"
     data: Data = SyntheticData()
+    weights: str | None = None
+    """An .npz file with the numbers to start from, by canonical name and in canonical layout; relative
+    to the YAML file. None: made from the seed."""
     batch_size: dict[str, Positive] = msgspec.field(default_factory=lambda: {"default": 64})
     description: str = ""
 

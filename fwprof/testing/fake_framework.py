@@ -37,7 +37,7 @@ from fwprof.testing import faults
 from fwprof.testing.clock import FakeClock, Phases
 from fwprof.testing.fake_meter import CountingMeter
 from fwprof.testing.native_network import make_native_workload
-from fwprof.testing.numpy_network import Network, Update
+from fwprof.testing.numpy_network import Network, Update, without_dropout
 
 if TYPE_CHECKING:
     from fwprof.testing.numpy_network import Array
@@ -123,9 +123,13 @@ class FakeModel:
         self.workload = workload
         self.spec = workload.spec
         self.native_device = device.native.get(NAME, "host")
-        self.initial = {name: np.array(value, dtype=np.float32) for name, value in workload.weights.items()}
+        self.dtype = np.dtype(self.cell.precision)
+        self.initial = {name: np.array(value, dtype=self.dtype) for name, value in workload.weights.items()}
         self.network = Network(
-            workload.layers, {name: value.copy() for name, value in self.initial.items()}, options.cell.seed
+            without_dropout(workload.layers) if self.cell.is_verification else workload.layers,
+            {name: value.copy() for name, value in self.initial.items()},
+            options.cell.seed,
+            self.spec.loss,
         )
         self.update = Update(self.spec.optimizer)
         self.compiled: set[tuple[str, tuple[int, ...]]] = set()
@@ -138,7 +142,11 @@ class FakeModel:
     def stage(self, batch: Any) -> Batch:
         """Copy one batch, so that the host's may change."""
         inputs, targets = (batch.inputs, batch.targets) if isinstance(batch, Batch) else batch
-        return Batch(np.array(inputs, dtype=np.float32), np.array(targets, dtype=np.int64))
+        is_binary = self.spec.loss == "binary_cross_entropy"
+        return Batch(
+            np.array(inputs, dtype=np.int64 if self.spec.input.dtype == "int64" else self.dtype),
+            np.array(targets, dtype=self.dtype if is_binary else np.int64),
+        )
 
     def parameters(self) -> Mapping[str, Array]:
         """Return copies of parameters and statistics."""
@@ -178,6 +186,7 @@ class FakeModel:
             versions={"numpy": np.__version__},
             parameter_count=sum(self.network.values[name].size for name in self.network.trainable),
             batch_size=len(self.stage(self.workload.batches[0]).inputs),
+            verified_with=(str(self.dtype), "no dropout") if self.cell.is_verification else (),
         )
 
     def compilations(self) -> int:
@@ -250,15 +259,6 @@ class FakePrograms:
         with self.model.phases.lasting("data"):
             return self.model.stage(next(self._pipeline))
 
-    def _differentiate(self, staged: Batch) -> Outcome:
-        network, phases = self.model.network, self.model.phases
-        with phases.lasting("forward"):
-            loss, pull = network.loss_and_pull(staged.inputs, staged.targets)
-        with phases.lasting("backward"):
-            return Outcome(loss, pull())
-
-
-class FakeKernels:
     def api(self) -> Mapping[str, Callable[[int], None]]:
         """Return the training loop, where the option `loop_us` asks for one."""
         return {"fit": self._fit} if read_options(self.model.cell).loop_us is not None else {}
@@ -269,6 +269,15 @@ class FakeKernels:
                 pass
             self.run(self.model.stage(batch))
 
+    def _differentiate(self, staged: Batch) -> Outcome:
+        network, phases = self.model.network, self.model.phases
+        with phases.lasting("forward"):
+            loss, pull = network.loss_and_pull(staged.inputs, staged.targets)
+        with phases.lasting("backward"):
+            return Outcome(loss, pull())
+
+
+class FakeKernels:
     """NumPy's matrix product and copy."""
 
     library = "numpy"
@@ -353,6 +362,7 @@ class FakeFramework:
                 "update": round(asked.update_us * 1000),
                 "data": round(asked.data_us * 1000),
                 "compile": round(asked.compile_us * 1000),
+                "loop": round((asked.loop_us or 0) * 1000),
             },
             slow=asked.slow,
             jitter=asked.jitter,
@@ -362,7 +372,6 @@ class FakeFramework:
 
 
 def read_options(plan: CellPlan) -> FakeOptions:
-                "loop": round((asked.loop_us or 0) * 1000),
     """Return the options of a cell, checked.
 
     Raises:
@@ -383,7 +392,7 @@ def _refuse_unsupported(plan: CellPlan) -> None:
         raise UnsupportedError(
             f"the fake framework has no variant {variant!r}", next=f"it has {' and '.join(VARIANTS)}"
         )
-    if plan.precision != "float32":
+    if plan.precision not in ("float32", "float64"):
         raise UnsupportedError(f"the fake framework cannot compute in {plan.precision}")
 
 

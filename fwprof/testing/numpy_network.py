@@ -7,9 +7,11 @@ suite. Knows nothing of hooks, devices or clocks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from fwprof.errors import UnsupportedError
 from fwprof.records.workload import (
@@ -19,11 +21,16 @@ from fwprof.records.workload import (
     BatchNorm,
     Dense,
     Dropout,
+    Embedding,
     Flatten,
+    Loss,
+    Lstm,
     Optimizer,
     ResolvedLayer,
     Sgd,
 )
+from fwprof.testing.numpy_losses import loss_of
+from fwprof.testing.numpy_lstm import run_lstm, sigmoid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,25 +40,36 @@ if TYPE_CHECKING:
     """Gradient of a layer's outputs → gradient of its inputs; adds its parameters' gradients."""
     Output = tuple[Array, Pull]
 
+KINDS = (Dense, Flatten, Activation, Dropout, BatchNorm, Embedding, Lstm)
+"""The layers that are written here."""
+
 
 class Network:
     """The layers of a workload over a dictionary of canonical arrays.
 
     Args:
-        layers: resolved layers; of the kinds dense, flatten, activation, dropout, batch_norm.
+        layers: resolved layers, of the kinds in `KINDS`.
         values: canonical name → array, trained and updated in place; its dtype is computed in.
         seed: of dropout's random stream.
+        loss: of the workload.
 
     Raises:
         UnsupportedError: a layer, or its activation, is of another kind.
     """
 
-    def __init__(self, layers: Sequence[ResolvedLayer], values: dict[str, Array], seed: int) -> None:
+    def __init__(
+        self,
+        layers: Sequence[ResolvedLayer],
+        values: dict[str, Array],
+        seed: int,
+        loss: Loss = "cross_entropy",
+    ) -> None:
         for resolved in layers:
             _refuse_unsupported(resolved)
         self.layers = tuple(layers)
         self.values = values
         self.random = np.random.default_rng(seed)
+        self.loss_kind = loss
         self.trainable = tuple(name for resolved in layers for name in resolved.parameters)
 
     def outputs(self, inputs: Array, *, is_training: bool) -> Output:
@@ -69,14 +87,14 @@ class Network:
         return inputs, pull_all
 
     def loss(self, inputs: Array, targets: Array) -> float:
-        """Return the mean cross-entropy in training mode."""
+        """Return the mean loss in training mode."""
         logits, _ = self.outputs(inputs, is_training=True)
-        return cross_entropy(logits, targets)[0]
+        return loss_of(self.loss_kind, logits, targets)[0]
 
     def loss_and_pull(self, inputs: Array, targets: Array) -> tuple[float, Callable[[], dict[str, Array]]]:
-        """Return the mean cross-entropy in training mode, and what computes every gradient of it."""
+        """Return the mean loss in training mode, and what computes every gradient of it."""
         logits, pull = self.outputs(inputs, is_training=True)
-        loss, upstream = cross_entropy(logits, targets)
+        loss, upstream = loss_of(self.loss_kind, logits, targets)
 
         def gradients() -> dict[str, Array]:
             found: dict[str, Array] = {}
@@ -95,6 +113,10 @@ class Network:
             return self._dropout(layer.rate if is_training else 0.0, inputs)
         if isinstance(layer, BatchNorm):
             return self._batch_norm(resolved.path, layer, inputs, is_training)
+        if isinstance(layer, Embedding):
+            return self._embedding(resolved.path, inputs)
+        if isinstance(layer, Lstm):
+            return self._lstm(resolved.path, layer, inputs)
         return inputs.reshape(len(inputs), -1), lambda upstream, _: upstream.reshape(inputs.shape)
 
     def _dense(self, path: str, layer: Dense, inputs: Array) -> Output:
@@ -149,22 +171,44 @@ class Network:
 
         return normal * gamma + beta, pull
 
+    def _embedding(self, path: str, ids: Array) -> Output:
+        table = self.values[f"{path}.table"]
 
-def cross_entropy(logits: Array, targets: Array) -> tuple[float, Array]:
-    """Return the mean softmax cross-entropy and its gradient `(batch, classes)`."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_shares = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    rows = np.arange(len(targets))
-    gradient = np.exp(log_shares)
-    gradient[rows, targets] -= 1
-    return float(-log_shares[rows, targets].mean()), gradient / len(targets)
+        def pull(upstream: Array, gradients: dict[str, Array]) -> Array:
+            gradient = gradients[f"{path}.table"] = np.zeros_like(table)
+            np.add.at(gradient, ids, upstream)
+            return ids  # ids have no gradient, and nothing with parameters comes before them
+
+        return table[ids], pull
+
+    def _lstm(self, path: str, layer: Lstm, inputs: Array) -> Output:
+        names = [f"{path}.{part}" for part in ("kernel", "recurrent_kernel", "bias")]
+        outputs, pull_all = run_lstm(inputs, *(self.values[name] for name in names))
+
+        def pull(upstream: Array, gradients: dict[str, Array]) -> Array:
+            if not layer.return_sequences:
+                last, upstream = upstream, np.zeros_like(outputs)
+                upstream[:, -1] = last
+            pulled, *found = pull_all(upstream)
+            gradients.update(zip(names, found, strict=True))
+            return pulled
+
+        return outputs if layer.return_sequences else outputs[:, -1], pull
+
+
+def without_dropout(layers: Sequence[ResolvedLayer]) -> tuple[ResolvedLayer, ...]:
+    """Return the layers with every dropout's rate 0, as answers are verified."""
+    return tuple(
+        replace(resolved, layer=Dropout(rate=0.0)) if isinstance(resolved.layer, Dropout) else resolved
+        for resolved in layers
+    )
 
 
 class Update:
     """The optimizer of a workload, with its state.
 
-    Source: SGD and Adam as `fwprof.records.workload` writes them; AdamW, Loshchilov & Hutter
-    2019, algorithm 2.
+    Source: SGD and Adam as `fwprof.records.workload` writes them, Adam in the canonical form;
+    AdamW, Loshchilov & Hutter 2019, algorithm 2.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -199,15 +243,15 @@ class Update:
         square = self.second.setdefault(name, np.zeros_like(value))
         mean += (1 - adam.beta_1) * (gradient - mean)
         square += (1 - adam.beta_2) * (gradient * gradient - square)
-        corrected = mean / (1 - adam.beta_1**self.step_count)
-        spread = np.sqrt(square / (1 - adam.beta_2**self.step_count)) + adam.epsilon
+        rate = adam.learning_rate * sqrt(1 - adam.beta_2**self.step_count)
+        rate /= 1 - adam.beta_1**self.step_count
         value *= 1 - adam.learning_rate * adam.weight_decay
-        value -= (adam.learning_rate * corrected / spread).astype(value.dtype)
+        value -= (rate * mean / (np.sqrt(square) + adam.epsilon)).astype(value.dtype)
 
 
 def _refuse_unsupported(resolved: ResolvedLayer) -> None:
     layer = resolved.layer
-    if not isinstance(layer, Dense | Flatten | Activation | Dropout | BatchNorm):
+    if not isinstance(layer, KINDS):
         kind = layer.__struct_config__.tag
         raise UnsupportedError(
             f"layer {resolved.path} is of kind {kind}", cause="the fake framework has no such layer"
@@ -237,7 +281,7 @@ def _tanh(inputs: Array) -> tuple[Array, Array]:
 
 
 def _sigmoid(inputs: Array) -> tuple[Array, Array]:
-    outputs = 1 / (1 + np.exp(-inputs))
+    outputs = sigmoid(inputs)
     return outputs, outputs * (1 - outputs)
 
 

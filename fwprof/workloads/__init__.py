@@ -18,6 +18,7 @@ from fwprof.records import Scalar, Workload, WorkloadPlan
 from fwprof.records.workload import SyntheticData
 from fwprof.workloads.analysis import parameter_count, traffic_bytes, training_flops
 from fwprof.workloads.language import resolve
+from fwprof.workloads.weights import read_weights
 
 __all__ = ["QUICK_SET", "batch_size_for", "builtin_names", "find_workload", "plan_workload"]
 
@@ -50,7 +51,11 @@ def find_workload(name_or_path: str, overrides: Mapping[str, Scalar] | None = No
         return parse_yaml(text, Workload, name_or_path, overrides)
     path = Path(name_or_path)
     if name_or_path.endswith(_SUFFIXES) or path.is_file():
-        return read_yaml(path, Workload, overrides)
+        workload = read_yaml(path, Workload, overrides)
+        if workload.weights is not None:
+            weights = str((path.parent / workload.weights).absolute())
+            workload = msgspec.structs.replace(workload, weights=weights)
+        return workload
     raise RequestError(
         f"there is no workload '{name_or_path}'",
         cause=f"built in are {', '.join(builtin_names())}",
@@ -63,9 +68,13 @@ def plan_workload(workload: Workload, batch_size: int) -> WorkloadPlan:
     """Return the workload with every shape resolved and its analytic counts for this batch size.
 
     Raises:
-        RequestError: its layers do not fit together.
+        RequestError: its layers do not fit together, or its weights file does not fit them.
+        StoreError: its weights file cannot be read.
     """
     layers = resolve(workload)
+    if workload.weights is not None:
+        # Read again where it is used; refused now, before anything is measured.
+        read_weights(Path(workload.weights), layers)
     if isinstance(workload.data, SyntheticData) and workload.data.samples < batch_size:
         # Made data can always fill a batch; the plan says how many samples that took.
         data = msgspec.structs.replace(workload.data, samples=batch_size)

@@ -37,8 +37,9 @@ def training_flops(layers: Sequence[ResolvedLayer], batch_size: int) -> int:
 
     Two for each multiply-add, three products for each one forward: the forward itself, the
     gradient of the weight (dW) and of the input (dX); a product of two activations (attention's
-    scores and averages) has two dX. The first layer with parameters needs no dX for its input.
-    A causal mask saves nothing here. Elementwise work, norms, pooling, look-ups, loss and update
+    scores and averages) has two dX. The first layer with parameters needs no dX for its input; the
+    recurrent product of an LSTM needs its own, which goes to the position before. A causal mask and
+    an LSTM's zero start save nothing here. Elementwise work, norms, pooling, look-ups, loss and update
     are left out.
 
     Source: Kaplan et al., Scaling Laws for Neural Language Models, 2020, section 2.1 (the backward
@@ -65,9 +66,10 @@ def traffic_bytes(layers: Sequence[ResolvedLayer], batch_size: int, optimizer: O
     in this order: parameters read forward, read backward (for dX), gradients written and read,
     parameters and slots read and written by the update, activations written and read back, input
     read forward and backward. Activations are the outputs of products, look-ups, pools and means,
-    and attention's query, key, value and average; elementwise layers and norms are taken as fused
-    into their neighbours, attention's scores as never stored. A model that fits in a cache moves
-    less through memory than this.
+    attention's query, key, value and average, and an LSTM's four gates, cell state and output at each
+    position; elementwise layers and norms are taken as fused into their neighbours, attention's scores
+    as never stored, an LSTM's kernels as read once, not once a position. A model that fits in a cache
+    moves less through memory than this.
     """
     parameters = parameter_count(layers)
     tables = [layer for layer in walk(layers) if isinstance(layer.layer, kinds.Embedding)]
@@ -97,6 +99,9 @@ def _products(layer: ResolvedLayer) -> _Products:
             length, channels = shape
             projection = length * channels * channels
             return _Products(from_input=3 * projection, inside=projection + 2 * length * length * channels)
+        case kinds.Lstm(units=units):
+            length, channels = shape
+            return _Products(from_input=length * channels * 4 * units, inside=length * units * 4 * units)
         case _:
             return _Products()
 
@@ -107,6 +112,8 @@ def _stored(layer: ResolvedLayer) -> int:
     match layer.layer:
         case kinds.Attention():
             return 5 * size
+        case kinds.Lstm(units=units):
+            return 6 * layer.input_shape[0] * units
         case (
             kinds.Dense()
             | kinds.Conv2d()

@@ -5,7 +5,7 @@ Owns samples, labels, the split and the order of batches. Knows no framework and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,12 @@ from fwprof.contracts import Batch
 from fwprof.errors import PluginUnavailableError, RequestError
 from fwprof.records import Workload
 from fwprof.records import workload as kinds
+from fwprof.workloads import text
+from fwprof.workloads.text import PADDING
 from fwprof.workloads.weights import generator
 
 if TYPE_CHECKING:
+    from numpy.random import Generator
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
@@ -33,7 +36,8 @@ class DataSet:
 
     Args:
         train_inputs: `(samples, *input.shape)`, float32 or int64; so is `validation_inputs`.
-        train_targets: `(samples,)` int64 class labels; so is `validation_targets`.
+        train_targets: `(samples,)` int64 class labels, or `(samples, classes)` float32 of 0 and 1,
+            as the loss takes them; so is `validation_targets`.
         is_synthetic: made from the seed, so that its accuracy says nothing about a real task.
     """
 
@@ -108,13 +112,23 @@ def load_data(workload: Workload, seed: int) -> DataSet:
         RequestError: the data do not have the shape that the workload's input declares.
         PluginUnavailableError: the package that brings the data is not installed.
     """
-    if isinstance(workload.data, kinds.DigitsData):
-        return _digits(workload, workload.data, seed)
-    return _synthetic(workload, workload.data.samples, seed)
+    match workload.data:
+        case kinds.DigitsData(test_fraction=fraction):
+            return _digits(workload, fraction, seed)
+        case kinds.DictionariesData(test_fraction=fraction):
+            return _dictionaries(workload, fraction, seed)
+        case kinds.SyntheticData() as data:
+            return _synthetic(workload, data, seed)
 
 
-def _synthetic(workload: Workload, samples: int, seed: int) -> DataSet:
+def target_form(workload: Workload) -> tuple[tuple[int, ...], str]:
+    """Return shape, without the batch dimension, and dtype of the targets that the loss takes."""
+    return ((workload.classes,), "float32") if workload.loss == "binary_cross_entropy" else ((), "int64")
+
+
+def _synthetic(workload: Workload, data: kinds.SyntheticData, seed: int) -> DataSet:
     """Make inputs at random and labels from them by a fixed random linear rule, so that a model can learn."""
+    samples = data.samples
     count = samples + max(1, samples // VALIDATION_SHARE)
     size = count * prod(workload.input.shape) * 8
     if size > MAX_SYNTHETIC_BYTES:
@@ -122,10 +136,8 @@ def _synthetic(workload: Workload, samples: int, seed: int) -> DataSet:
             f"workload {workload.name}: {samples} synthetic samples would take {size / 2**30:.3g} GiB",
             next="lower data.samples",
         )
-    make = _zipf_ids if workload.input.dtype == "int64" else _normal_numbers
-    inputs, scores = make(workload, count, seed)
-    # Centred, else the commonest ids would give nearly every sample the same label.
-    targets = (scores - scores.mean(axis=0)).argmax(axis=1).astype("int64")
+    inputs, scores = _make_inputs(workload, data.min_length, count, seed)
+    targets = _labels(workload, scores)
     return DataSet(
         name="synthetic",
         train_inputs=inputs[:samples],
@@ -134,6 +146,32 @@ def _synthetic(workload: Workload, samples: int, seed: int) -> DataSet:
         validation_targets=targets[samples:],
         is_synthetic=True,
     )
+
+
+def _make_inputs(workload: Workload, min_length: int | None, count: int, seed: int) -> tuple[Array, Array]:
+    """Return inputs and, by a random linear rule of them, a score for each class."""
+    is_ids, shape = workload.input.dtype == "int64", workload.input.shape
+    if min_length is not None and not (is_ids and len(shape) == 1 and min_length <= shape[0]):
+        raise RequestError(
+            f"workload {workload.name} has no sequences of ids that could be {min_length} long or longer",
+            cause=f"its input is {workload.input.dtype} {shape}",
+            next="leave out data.min_length, or choose a smaller one",
+        )
+    if not is_ids:
+        return _normal_numbers(workload, count, seed)
+    return _zipf_ids(workload, min_length, count, seed)
+
+
+def _labels(workload: Workload, scores: Array) -> Array:
+    """Return the class of the best score, or each class's yes or no: scores centred, so in balance."""
+    import numpy as np
+
+    if workload.loss == "binary_cross_entropy":
+        is_yes: Array = scores > np.median(scores, axis=0)
+        return is_yes.astype(np.float32)
+    # Else the commonest ids would give nearly every sample the same label.
+    best: Array = (scores - scores.mean(axis=0)).argmax(axis=1)
+    return best.astype(np.int64)
 
 
 def _normal_numbers(workload: Workload, count: int, seed: int) -> tuple[Array, Array]:
@@ -145,15 +183,31 @@ def _normal_numbers(workload: Workload, count: int, seed: int) -> tuple[Array, A
     return inputs.reshape(count, *workload.input.shape), inputs @ rule
 
 
-def _zipf_ids(workload: Workload, count: int, seed: int) -> tuple[Array, Array]:
-    """Draw id k with a probability proportional to 1/(k + 1); a label adds up a score for each id."""
+def _zipf_ids(workload: Workload, min_length: int | None, count: int, seed: int) -> tuple[Array, Array]:
+    """Draw the k-th id with a probability proportional to 1/k; a label adds up a score for each id.
+
+    Without padding the first id is 0. With it, 0 stands for the padding alone and scores nothing.
+    """
     import numpy as np
 
-    vocabulary = _vocabulary(workload.layers)
-    weight = np.cumsum(1.0 / np.arange(1, vocabulary + 1))
-    draws = generator(seed, "data inputs").random((count, prod(workload.input.shape)))
-    ids = np.searchsorted(weight, draws * weight[-1], side="right").clip(max=vocabulary - 1).astype(np.int64)
+    vocabulary, length = _vocabulary(workload.layers), prod(workload.input.shape)
+    first = 0 if min_length is None else 1
+    if first == vocabulary:
+        raise RequestError(
+            f"workload {workload.name} has no id for anything but the padding",
+            next="give its embedding a larger vocabulary",
+        )
+    weight = np.cumsum(1.0 / np.arange(1, vocabulary - first + 1))
+    draws = generator(seed, "data inputs").random((count, length))
+    ranks = np.searchsorted(weight, draws * weight[-1], side="right").clip(max=len(weight) - 1)
+    ids = ranks.astype(np.int64) + first
     rule = generator(seed, "data labels").standard_normal((vocabulary, workload.classes), dtype=np.float32)
+    if min_length is not None:
+        lengths = generator(seed, "data lengths").integers(min_length, length + 1, (count, 1))
+        ids[np.arange(length) < length - lengths] = PADDING
+        # Centred under the ids' own frequencies, else a sample's length would give its label away.
+        rule -= np.average(rule[first:], axis=0, weights=1.0 / np.arange(1, len(weight) + 1))
+        rule[PADDING] = 0
     scores = np.zeros((count, workload.classes), np.float32)
     for position in ids.T:
         scores += rule[position]
@@ -170,7 +224,7 @@ def _vocabulary(layers: tuple[kinds.Layer, ...]) -> int:
     return 0
 
 
-def _digits(workload: Workload, data: kinds.DigitsData, seed: int) -> DataSet:
+def _digits(workload: Workload, test_fraction: float, seed: int) -> DataSet:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -180,19 +234,14 @@ def _digits(workload: Workload, data: kinds.DigitsData, seed: int) -> DataSet:
             next="pip install 'fwprof[data]'",
         ) from error
     shape = workload.input.shape
-    if shape not in ((64,), (8, 8, 1)) or workload.input.dtype != "float32" or workload.classes != 10:
-        raise RequestError(
-            f"workload {workload.name} does not fit the data set digits",
-            cause=f"its input is {workload.input.dtype} {shape}, its classes are {workload.classes}",
-            next="digits need float32 input of shape [64] or [8, 8, 1], and 10 classes",
-        )
+    is_image = shape in ((64,), (8, 8, 1)) and workload.input.dtype == "float32"
+    if not is_image or workload.classes != 10 or workload.loss != "cross_entropy":
+        raise _misfit(workload, "digits need float32 input of shape [64] or [8, 8, 1], and 10 classes")
     bunch = load_digits()
     # Pixels count 0 to 16.
     inputs = (bunch.data / 16.0).astype("float32").reshape(-1, *shape)
     targets = bunch.target.astype("int64")
-    order = generator(seed, "digits split").permutation(len(targets))
-    held_out = max(1, min(len(order) - 1, round(len(order) * data.test_fraction)))
-    validation, train = order[:held_out], order[held_out:]
+    validation, train = _split(len(targets), test_fraction, generator(seed, "digits split"))
     return DataSet(
         name="digits",
         train_inputs=inputs[train],
@@ -200,4 +249,52 @@ def _digits(workload: Workload, data: kinds.DigitsData, seed: int) -> DataSet:
         validation_inputs=inputs[validation],
         validation_targets=targets[validation],
         is_synthetic=False,
+    )
+
+
+def _dictionaries(workload: Workload, test_fraction: float, seed: int) -> DataSet:
+    import numpy as np
+
+    shape, vocabulary = workload.input.shape, _vocabulary(workload.layers)
+    is_text = len(shape) == 1 and workload.input.dtype == "int64" and vocabulary > text.FIRST_WORD
+    if not is_text or workload.classes != 1 or workload.loss != "binary_cross_entropy":
+        raise _misfit(workload, "dictionaries need int64 input of shape [length], classes: 1 and binary loss")
+    books = [text.read_book(name) for name in text.BOOKS]
+    entries = [(words, label) for label, book in enumerate(books) for words in book]
+    # Entry by entry: two passages of one entry share what they are about.
+    split = _split(len(entries), test_fraction, generator(seed, "dictionaries split"))
+    validation, train = ([entries[index] for index in part] for part in split)
+    ids = text.number_words((words for words, _ in train), vocabulary)
+
+    def arrays(part: Sequence[tuple[Sequence[str], int]]) -> tuple[Array, Array]:
+        rows = [(row, label) for words, label in part for row in text.passages(words, ids, shape[0])]
+        targets = np.array([[label] for _, label in rows], np.float32)
+        return np.array([row for row, _ in rows], np.int64), targets
+
+    train_inputs, train_targets = arrays(train)
+    validation_inputs, validation_targets = arrays(validation)
+    return DataSet(
+        name="dictionaries",
+        train_inputs=train_inputs,
+        train_targets=train_targets,
+        validation_inputs=validation_inputs,
+        validation_targets=validation_targets,
+        is_synthetic=False,
+    )
+
+
+def _split(count: int, test_fraction: float, random: Generator) -> tuple[Array, Array]:
+    """Return the numbers held out for validation, and the others; neither is empty."""
+    order = random.permutation(count)
+    held_out = max(1, min(count - 1, round(count * test_fraction)))
+    return order[:held_out], order[held_out:]
+
+
+def _misfit(workload: Workload, needs: str) -> RequestError:
+    name = workload.data.__struct_config__.tag
+    return RequestError(
+        f"workload {workload.name} does not fit the data set {name}",
+        cause=f"its input is {workload.input.dtype} {workload.input.shape}, its classes are "
+        f"{workload.classes}, its loss is {workload.loss}",
+        next=needs,
     )

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from fwprof.contracts import Batch, LoadedWorkload
 from fwprof.errors import StoreError
 from fwprof.records import WorkloadPlan
-from fwprof.workloads.data import DataSet, load_data
+from fwprof.workloads.data import DataSet, load_data, target_form
 from fwprof.workloads.language import Shape, parameter_shapes, state_shapes
-from fwprof.workloads.weights import canonical_weights
+from fwprof.workloads.weights import starting_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,15 +35,16 @@ def write_inputs(plan: WorkloadPlan, batch_size: int, seed: int, folder: Path, w
 
     Raises:
         ValueError: the plan is of the user's own model.
-        RequestError: the data set is smaller than a batch.
-        StoreError: a file cannot be written.
+        RequestError: the data set is smaller than a batch, or the weights file does not fit.
+        StoreError: a file cannot be written, or the weights file cannot be read.
     """
     if plan.spec is None:
         raise ValueError(f"{plan.name} is a native model: it has no canonical inputs")
+    weights = starting_weights(plan.spec, plan.layers, seed)
     data = load_data(plan.spec, seed)
     batches = data.batches(BATCH_COUNT, batch_size)
     try:
-        for name, value in canonical_weights(plan.layers, seed).items():
+        for name, value in weights.items():
             save_array(folder / "weights" / f"{name}.npy", value)
         for number, batch in enumerate(batches):
             save_array(folder / "batches" / f"{number}.inputs.npy", batch.inputs)
@@ -74,11 +75,13 @@ def read_inputs(folder: Path, plan: WorkloadPlan) -> LoadedWorkload:
         name: np.array(open_array(folder / "weights" / f"{name}.npy", shape, "float32"))
         for name, shape in shapes.items()
     }
-    sample = plan.spec.input
+    sample, (target_shape, target_dtype) = plan.spec.input, target_form(plan.spec)
     batches = [
         Batch(
             np.array(open_array(folder / "batches" / f"{n}.inputs.npy", (size, *sample.shape), sample.dtype)),
-            np.array(open_array(folder / "batches" / f"{n}.targets.npy", (size,), "int64")),
+            np.array(
+                open_array(folder / "batches" / f"{n}.targets.npy", (size, *target_shape), target_dtype)
+            ),
         )
         for n in range(BATCH_COUNT)
     ]

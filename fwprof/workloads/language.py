@@ -35,8 +35,14 @@ def resolve(workload: Workload) -> tuple[ResolvedLayer, ...]:
 
     Raises:
         RequestError: a layer does not fit what it is given, or the last one does not give
-            `(classes,)`; names the layer's place in the YAML and the shapes.
+            `(classes,)`; names the layer's place in the YAML and the shapes. Or there is nothing
+            to learn.
     """
+    if workload.loss == "cross_entropy" and workload.classes == 1:
+        raise RequestError(
+            f"{workload.name}: the cross-entropy of a single class is always 0",
+            next="give `classes` 2 or more, or set `loss: binary_cross_entropy` for a yes or no",
+        )
     start = _Flow(workload.input.shape, workload.input.dtype == "int64")
     layers, end = _resolve_all(workload.name, workload.layers, start, budget=_Budget())
     if end.is_ids or end.shape != (workload.classes,):
@@ -157,13 +163,15 @@ def _flow_after(workload: str, place: str, layer: kinds.Layer, flow: _Flow) -> _
             shape = (shape[0] // layer.size, shape[1] // layer.size, shape[2])
         case kinds.Flatten():
             shape = (prod(shape),)
-        case kinds.PositionEmbedding() | kinds.AverageOverSequence() | kinds.Attention():
+        case kinds.PositionEmbedding() | kinds.AverageOverSequence() | kinds.Attention() | kinds.Lstm():
             if len(shape) != 2:
                 refuse("needs a sequence (length, channels)")
             if isinstance(layer, kinds.Attention) and shape[1] % layer.heads:
                 refuse(f"has {layer.heads} heads, which do not divide the {shape[1]} channels")
             if isinstance(layer, kinds.AverageOverSequence):
                 shape = shape[1:]
+            if isinstance(layer, kinds.Lstm):
+                shape = (shape[0], layer.units) if layer.return_sequences else (layer.units,)
         case _:
             pass  # the elementwise layers and norms keep the shape
     return _Flow(shape, is_ids=flow.is_ids)
@@ -187,6 +195,9 @@ def _parameters(layer: kinds.Layer, shape: Shape) -> dict[str, Shape]:
             parts = ("query", "key", "value", "output")
             square = {f"{part}_kernel": (channels, channels) for part in parts}
             return square | {f"{part}_bias": (channels,) for part in parts}
+        case kinds.Lstm(units=units):
+            gates = 4 * units
+            return {"kernel": (channels, gates), "recurrent_kernel": (units, gates), "bias": (gates,)}
         case _:
             return {}
 

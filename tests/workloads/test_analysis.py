@@ -13,10 +13,12 @@ from fwprof.workloads.language import resolve
 
 BLOCK = 2 * 256 + 4 * (128 * 128 + 128) + (128 * 256 + 256) + (256 * 128 + 128)
 PARAMETERS = {
+    "dictionaries-lstm": 5000 * 64 + 4 * (2 * 64 * 64 + 64) + 65,
     "digits-mlp": (64 * 128 + 128) + (128 * 10 + 10),
     "lenet": (25 * 10 + 10) + (25 * 10 * 20 + 20) + (320 * 50 + 50) + (50 * 10 + 10),
     "mlp": 101_770,
     "mlp-small": 50_890,
+    "text-lstm": 10_000 * 128 + 4 * (2 * 128 * 128 + 128) + 129,
     "transformer-encoder": 2000 * 128 + 64 * 128 + 2 * BLOCK + 256 + 1290,
 }
 # Multiply-adds of one sample, forward; the first of each pair is the first layer with parameters.
@@ -26,6 +28,8 @@ PRODUCTS = {
     "mlp": (784 * 128, 128 * 10),
     "mlp-small": (784 * 64, 64 * 10),
     # The first layer is a look-up, so every product needs all three.
+    "dictionaries-lstm": (0, 40 * 2 * 64 * 4 * 64 + 64),
+    "text-lstm": (0, 80 * 2 * 128 * 4 * 128 + 128),
     "transformer-encoder": (
         0,
         2 * (4 * 64 * 128 * 128 + 2 * 64 * 64 * 128 + 2 * 64 * 128 * 256) + 128 * 10,
@@ -58,6 +62,19 @@ def test_attention_as_the_first_layer_leaves_out_the_gradient_of_its_input_alone
     # Query, key and value: forward and dW. Output projection and head: also dX. Scores and average: 1 + 2.
     expected = 2 * (2 * 3 * projection + 3 * projection + 3 * core + 3 * head)
     assert training_flops(resolved, 1) == expected
+
+
+def test_an_lstm_as_the_first_layer_leaves_out_the_gradient_of_its_input_alone() -> None:
+    resolved = resolve(of([{"kind": "lstm", "units": 2}], (5, 3)))
+    from_input, recurrent = 5 * 3 * 8, 5 * 2 * 8
+    assert training_flops(resolved, 7) == 7 * 2 * (2 * from_input + 3 * recurrent)
+
+
+def test_an_lstm_stores_gates_cell_and_output_at_every_position() -> None:
+    layers = resolve(of([{"kind": "lstm", "units": 2}], (5, 3)))
+    parameters, activations, inputs = 3 * 8 + 2 * 8 + 8, 7 * 5 * 6 * 2, 7 * 5 * 3
+    numbers = parameters + 2 * parameters + 2 * parameters
+    assert traffic_bytes(layers, 7, Sgd(learning_rate=0.1)) == 4 * (numbers + 2 * activations + 2 * inputs)
 
 
 def test_a_layer_without_parameters_before_the_first_changes_nothing() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from fwprof.contracts import Batch
 from fwprof.errors import ExitCode, PluginUnavailableError, RequestError
-from fwprof.workloads import builtin_names, find_workload
-from fwprof.workloads.data import DataSet, load_data
+from fwprof.records.workload import SyntheticData
+from fwprof.workloads import builtin_names, find_workload, text
+from fwprof.workloads.data import DataSet, load_data, target_form
 from fwprof.workloads.language import resolve
 from fwprof.workloads.weights import canonical_weights
 
@@ -35,12 +36,14 @@ def labels(batches: list[Batch]) -> list[list[int]]:
 
 @pytest.mark.parametrize("name", builtin_names())
 def test_data_have_the_declared_shape_and_the_same_seed_gives_the_same(name: str) -> None:
-    workload = find_workload(name, {"data.samples": 64} if name != "digits-mlp" else {})
+    is_synthetic = isinstance(find_workload(name).data, SyntheticData)
+    workload = find_workload(name, {"data.samples": 64} if is_synthetic else {})
     first, again, other = (load_data(workload, seed) for seed in (3, 3, 4))
     assert first.train_inputs.shape[1:] == first.validation_inputs.shape[1:] == workload.input.shape
     assert first.train_inputs.dtype == first.validation_inputs.dtype == workload.input.dtype
-    assert first.train_targets.dtype == np.int64
-    assert set(first.train_targets.tolist()) <= set(range(workload.classes))
+    shape, dtype = target_form(workload)
+    assert (first.train_targets.shape[1:], first.train_targets.dtype) == (shape, dtype)
+    assert set(first.train_targets.ravel().tolist()) <= set(range(max(workload.classes, 2)))
     assert np.array_equal(first.train_inputs, again.train_inputs)
     assert np.array_equal(first.validation_targets, again.validation_targets)
     assert not np.array_equal(first.train_inputs, other.train_inputs)
@@ -76,6 +79,79 @@ def test_synthetic_labels_are_balanced_and_can_be_learnt(name: str) -> None:
 
 def counted(ids: np.ndarray) -> np.ndarray:
     return np.stack([np.bincount(row, minlength=2000)[:300] for row in ids]).astype(float)
+
+
+def test_padded_sequences_have_every_length_and_end_on_what_was_drawn() -> None:
+    data = load_data(find_workload("text-lstm"), 0)
+    is_padding = data.train_inputs == 0
+    lengths = 80 - is_padding.sum(axis=1)
+    assert set(lengths) == set(range(20, 81))
+    # In front: from the first id on there is no padding.
+    assert np.array_equal(is_padding, np.arange(80) < 80 - lengths[:, None])
+    counts = np.bincount(data.train_inputs.ravel())
+    assert abs(counts[1] / counts[4] / 4 - 1) < 0.12
+
+
+def test_yes_and_no_are_in_balance_whatever_the_length() -> None:
+    data = load_data(find_workload("text-lstm"), 0)
+    lengths = (data.train_inputs != 0).sum(axis=1)
+    for part in (lengths < 50, lengths >= 50):
+        assert abs(data.train_targets[part].mean() - 0.5) < 0.1
+
+
+def test_yes_and_no_can_be_learnt() -> None:
+    data = load_data(find_workload("text-lstm", {"data.samples": 4096}), 0)
+    features, unseen = (
+        np.stack([np.bincount(row, minlength=10_000)[1:300] for row in part]).astype(float)
+        for part in (data.train_inputs, data.validation_inputs)
+    )
+    wanted = data.train_targets[:, 0] - 0.5
+    rule = np.linalg.solve(features.T @ features + 10 * np.eye(features.shape[1]), features.T @ wanted)
+    assert ((unseen @ rule > 0) == (data.validation_targets[:, 0] > 0.5)).mean() > 0.7
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("mlp", {"data.min_length": 4}),
+        ("text-lstm", {"data.min_length": 81}),
+    ],
+)
+def test_padding_where_there_are_no_such_sequences_is_refused(name: str, changes: dict[str, int]) -> None:
+    with pytest.raises(RequestError, match=r"has no sequences of ids that could be \d+ long or longer"):
+        load_data(find_workload(name, changes), 0)
+
+
+def test_a_vocabulary_of_padding_alone_is_refused() -> None:
+    with pytest.raises(RequestError, match="has no id for anything but the padding"):
+        load_data(find_workload("text-lstm", {"layers[0].vocabulary": 1}), 0)
+
+
+def test_dictionaries_are_passages_of_real_words_from_both_books() -> None:
+    data = load_data(find_workload("dictionaries-lstm"), 0)
+    assert not data.is_synthetic
+    assert len(data.train_targets) > 2000
+    assert len(data.validation_targets) > 400
+    for targets in (data.train_targets, data.validation_targets):
+        assert 0.4 < targets.mean() < 0.6
+    # Nothing but padding in front, never behind: a model ends on the last word.
+    assert (data.train_inputs[:, -1] != text.PADDING).all()
+    assert data.train_inputs.max() == 4999
+
+
+def test_passages_of_one_entry_are_on_one_side_of_the_split() -> None:
+    data = load_data(find_workload("dictionaries-lstm"), 0)
+    training, validation = (
+        {tuple(row[row != text.PADDING]) for row in part}
+        for part in (data.train_inputs, data.validation_inputs)
+    )
+    assert not training & validation
+
+
+@pytest.mark.parametrize("changes", [{"input.dtype": "float32"}, {"classes": 2}, {"loss": "cross_entropy"}])
+def test_dictionaries_in_another_shape_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(RequestError, match="dictionaries-lstm does not fit the data set dictionaries"):
+        load_data(find_workload("dictionaries-lstm", changes), 0)
 
 
 def test_samples_that_would_fill_the_memory_are_refused() -> None:

@@ -76,6 +76,18 @@ def last(*layers: dict[str, Any], shape: tuple[int, ...], dtype: str = "float32"
             | {f"0.{part}_bias": (6,) for part in ("query", "key", "value", "output")},
         ),
         (layer("average_over_sequence"), (5, 6), (6,), {}),
+        (
+            layer("lstm", units=3),
+            (5, 6),
+            (3,),
+            {"0.kernel": (6, 12), "0.recurrent_kernel": (3, 12), "0.bias": (12,)},
+        ),
+        (
+            layer("lstm", units=3, return_sequences=True),
+            (5, 6),
+            (5, 3),
+            {"0.kernel": (6, 12), "0.recurrent_kernel": (3, 12), "0.bias": (12,)},
+        ),
     ],
 )
 def test_each_layer_has_its_shapes_and_parameters(
@@ -156,6 +168,8 @@ def test_layers_in_a_residual_are_named_below_it() -> None:
         ([layer("attention", heads=3)], (4, 8), "float32", r"3 heads, which do not divide the 8 channels"),
         ([layer("attention", heads=2)], (8,), "float32", r"\(attention\) needs a sequence"),
         ([layer("position_embedding")], (8,), "float32", r"\(position_embedding\) needs a sequence"),
+        ([layer("lstm", units=3)], (8,), "float32", r"\(lstm\) needs a sequence .*given floats \(8,\)"),
+        ([layer("lstm", units=3)], (8,), "int64", r"\(lstm\) needs floats; .*given ids"),
         ([layer("average_over_sequence")], (2, 2, 8), "float32", r"needs a sequence"),
         (
             [layer("residual", layers=[layer("dense", units=3)])],
@@ -194,3 +208,11 @@ def test_what_does_not_fit_is_refused_by_place_and_shape(
         resolve(workload(*layers, shape=shape, dtype=dtype))
     assert re.search(expected, " ".join(caught.value.lines()))
     assert max(map(len, caught.value.lines())) <= 100
+
+
+def test_a_yes_or_no_needs_the_binary_loss() -> None:
+    yes_or_no = workload(layer("dense", units=1), shape=(4,), classes=1)
+    with pytest.raises(RequestError, match="cross-entropy of a single class is always 0") as caught:
+        resolve(yes_or_no)
+    assert "loss: binary_cross_entropy" in caught.value.next
+    assert resolve(msgspec.structs.replace(yes_or_no, loss="binary_cross_entropy"))

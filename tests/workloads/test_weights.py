@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import msgspec
 import numpy as np
+import pytest
 
+from fwprof.errors import ExitCode, RequestError, StoreError
 from fwprof.records.workload import BatchNorm
-from fwprof.workloads import find_workload
+from fwprof.workloads import find_workload, plan_workload
 from fwprof.workloads.language import parameter_shapes, resolve
-from fwprof.workloads.weights import canonical_weights
+from fwprof.workloads.weights import canonical_weights, read_weights
 
 
 def test_weights_have_the_declared_names_shapes_and_order() -> None:
@@ -57,3 +62,108 @@ def test_moving_statistics_start_at_zero_mean_and_unit_variance() -> None:
     weights = canonical_weights((norm, other), 0)
     assert weights["0.moving_mean"].tolist() == [0, 0, 0]
     assert weights["1.moving_variance"].tolist() == [1, 1, 1]
+
+
+def test_an_lstm_starts_open_to_what_it_knows() -> None:
+    weights = canonical_weights(resolve(find_workload("text-lstm")), 0)
+    gates = weights["1.bias"].reshape(4, 128)
+    assert gates.sum(axis=1).tolist() == [0, 128, 0, 0]
+    limit = (6 / (128 + 512)) ** 0.5
+    for name in ("1.kernel", "1.recurrent_kernel"):
+        assert abs(weights[name].std() * 3**0.5 / limit - 1) < 0.05
+
+
+SMALL = """name: mine
+input: {shape: [3]}
+layers: [{kind: dense, units: 2}, {kind: batch_norm}]
+classes: 2
+optimizer: {kind: sgd, learning_rate: 0.1}
+weights: own.npz
+"""
+FITTING = {
+    "0.kernel": np.arange(6.0).reshape(3, 2),
+    "0.bias": np.ones(2),
+    "1.gamma": np.ones(2, np.float16),
+    "1.beta": np.ones(2),
+    "1.moving_mean": np.ones(2),
+    "1.moving_variance": np.ones(2),
+}
+
+
+@pytest.fixture
+def workload_file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+def save(workload_file: Path, **changes: np.ndarray | None) -> None:
+    arrays = {**FITTING, **{name.replace("_", ".", 1): value for name, value in changes.items()}}
+    with workload_file.with_name("own.npz").open("wb") as file:
+        np.savez(file, **{name: value for name, value in arrays.items() if value is not None})
+
+
+def test_weights_from_a_file_beside_the_workload_are_used(workload_file: Path) -> None:
+    save(workload_file)
+    workload = find_workload(str(workload_file))
+    assert workload.weights == str(workload_file.with_name("own.npz"))
+    plan = plan_workload(workload, 4)
+    weights = read_weights(Path(workload.weights), plan.layers)
+    assert list(weights) == list(FITTING)
+    for name, value in FITTING.items():
+        assert weights[name].dtype == np.float32
+        assert np.array_equal(weights[name], value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "more"),
+    [
+        ({"_0_kernel": np.ones((2, 3))}, "", ""),
+        ({"0_bias": np.ones(2, np.int64)}, "own.npz: 0.bias holds int64, not floats", ""),
+        ({"0_bias": np.array([1, np.nan])}, "own.npz: 0.bias holds numbers that are not finite", ""),
+        ({"0_bias": np.array([1, 1e39])}, "own.npz: 0.bias holds numbers that are not finite", ""),
+        ({"0_bias": None}, "own.npz lacks 0.bias", "every parameter"),
+        ({"0_kernal": np.ones(2)}, "own.npz holds '0.kernal'", "did you mean '0.kernel'?"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_name(
+    workload_file: Path, changes: dict[str, np.ndarray | None], words: str, more: str
+) -> None:
+    if "_0_kernel" in changes:
+        changes, words = (
+            {"0_kernel": changes["_0_kernel"]},
+            "own.npz: 0.kernel has shape (2, 3), not (3, 2)",
+        )
+    save(workload_file, **changes)
+    with pytest.raises(RequestError, match=re.escape(words)) as caught:
+        plan_workload(find_workload(str(workload_file)), 4)
+    assert more in " ".join(caught.value.lines())
+    assert max(map(len, caught.value.lines())) <= 100
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_a_weights_file_that_is_not_there_is_named(workload_file: Path) -> None:
+    with pytest.raises(StoreError, match=r"there is no weights file .*own.npz") as caught:
+        plan_workload(find_workload(str(workload_file)), 4)
+    assert caught.value.exit_code == ExitCode.UNREADABLE
+
+
+def test_a_damaged_weights_file_is_named(workload_file: Path) -> None:
+    save(workload_file)
+    file = workload_file.with_name("own.npz")
+    whole = file.read_bytes()
+    contents = (b"", b"nonsense", whole[: len(whole) // 2], whole.replace(b"descr", b"dexcr"))
+    for content in contents:
+        file.write_bytes(content)
+        with pytest.raises(StoreError, match=r"own.npz is damaged or no .npz file") as caught:
+            plan_workload(find_workload(str(workload_file)), 4)
+        assert caught.value.cause
+
+
+def test_a_single_array_and_a_pickle_are_no_weights_file(workload_file: Path) -> None:
+    file = workload_file.with_name("own.npz")
+    for array in (np.ones(3), np.array([{}], dtype=object)):
+        with file.open("wb") as stream:
+            np.save(stream, array, allow_pickle=True)
+        with pytest.raises(StoreError, match=r"own.npz is damaged or no .npz file"):
+            plan_workload(find_workload(str(workload_file)), 4)

@@ -20,7 +20,15 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "workloads.md"
 
 
 def test_the_built_in_workloads_are_named_like_their_files() -> None:
-    assert builtin_names() == ("digits-mlp", "lenet", "mlp", "mlp-small", "transformer-encoder")
+    assert builtin_names() == (
+        "dictionaries-lstm",
+        "digits-mlp",
+        "lenet",
+        "mlp",
+        "mlp-small",
+        "text-lstm",
+        "transformer-encoder",
+    )
     for name in builtin_names():
         workload = find_workload(name)
         assert workload.name == name
