@@ -45,6 +45,7 @@ __all__ = [
     "run_path",
     "runs",
     "summarize",
+    "verify",
 ]
 
 OUTPUT = "fwprof-runs"
@@ -94,6 +95,28 @@ def profile(
     if isolate:
         _remember_control(result, observer)
     return result
+
+
+def verify(
+    request: RunRequest | None = None,
+    *,
+    observer: events.Observer = events.ignore,
+    cancellation: Cancellation | None = None,
+    **keywords: Any,
+) -> RunResult:
+    """Check that what is asked for computes the same, without timing anything; store and return it.
+
+    Args:
+        request, observer, cancellation, keywords: as for `profile`.
+
+    Returns:
+        A result whose cells have `equivalence` and no measurement.
+
+    Raises:
+        RequestError, PluginError, StoreError: as `profile`; or there is one cell only.
+    """
+    asked = msgspec.structs.replace(_request(request, keywords), equivalence="only")
+    return profile(asked, observer=observer, cancellation=cancellation)
 
 
 def _remember_control(result: RunResult, observer: events.Observer) -> None:

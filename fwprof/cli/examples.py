@@ -13,6 +13,10 @@ _EXAMPLES = {
         ("fwprof profile lenet --plugin torch --plugin torch:compile --thorough", "a ranking"),
         ("fwprof profile --model train.py:make --plugin torch --device cuda", "your own model"),
     ),
+    "verify": (
+        ("fwprof verify lenet --plugin torch --plugin tensorflow", "do both compute the same?"),
+        ("fwprof verify mlp lenet --plugin torch --plugin keras:jax --json", "every error, for a program"),
+    ),
     "compare": (
         ("fwprof compare last~1 last", "what changed since the run before"),
         ("fwprof compare 01KA last --fail-on 'step_time>+5%'", "exit 1 if it got slower"),

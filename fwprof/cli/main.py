@@ -24,6 +24,7 @@ _NO_ROOM = {ENOSPC, EDQUOT, EFBIG}
 
 _COMMANDS = {
     "profile": "Measure one cell, or several and compare them.",
+    "verify": "Check that frameworks compute the same.",
     "compare": "Compare two stored runs, with an exit code.",
     "show": "Show a stored run.",
     "runs": "List the stored runs.",

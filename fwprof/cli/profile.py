@@ -114,6 +114,7 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
     metavar="PATH=VALUE",
     help="Change a field of the workload; model.NAME: an argument of the factory.",
 )
+@_option("--no-verify", is_flag=True, help="Do not check that the cells compute the same.")
 @_option("--no-memory", is_flag=True, help="Leave out the memory pass.")
 @_option("-o", "--output", metavar="DIR", help="Folder of the runs.  [default: fwprof-runs]")
 @_option(
@@ -189,6 +190,8 @@ def _flags(ctx: click.Context) -> dict[str, Any]:
     for budget in ("quick", "thorough"):
         if given.get(budget):
             flags["budget"] = budget
+    if given.get("no_verify"):
+        flags["equivalence"] = "skip"
     if given.get("no_memory"):
         flags["memory"] = False
     return flags

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fwprof.records import RunPlan
 
 _HEARTBEAT_SECONDS = 5.0
-_STAGES_SHOWN = ("import", "build", "first_step", "warm_up", "memory", "energy", "train")
+_STAGES_SHOWN = ("import", "build", "verify", "first_step", "warm_up", "memory", "energy", "train")
 
 
 class Progress:

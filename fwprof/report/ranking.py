@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from fwprof.records.result import LABELS
 from fwprof.report import figures
+from fwprof.report.equivalence import equivalence_rows
 from fwprof.report.layout import Facts, Section
 from fwprof.report.table import Column, Table
 
 if TYPE_CHECKING:
-    from fwprof.records import CellSummary, Comparison, RunSummary
+    from fwprof.records import CellSummary, Comparison, RunSummary, Verdict
     from fwprof.report.names import CellNames
 
 _NO_VERDICT = "no verdict"
@@ -22,24 +25,68 @@ def comparison_sections(summary: RunSummary, names: CellNames) -> list[Section]:
     if not summary.comparisons:
         return []
     cells = {cell.id: cell for cell in summary.cells}
-    shown = _worth_a_row(summary.comparisons)
+    shown = _worth_a_row(summary.comparisons, summary.cells)
     table = comparison_table(
         shown,
         lambda cell_id: names.short(cell_id, without=("workload",)),
         group=(lambda cell_id: cells[cell_id].workload) if "workload" in names.varying else None,
     )
     rows = [
-        *_verdict_rows(shown, names),
-        *reasons(shown, names),
-        *_equivalence(summary.cells, names),
+        *_verdict_rows(summary.comparisons, names),
+        *reasons([one for one in summary.comparisons if one.metric == "step_time" or one in shown], names),
+        *equivalence_rows(summary.cells, names),
     ]
     return [table, Facts(tuple(rows))]
 
 
-def _worth_a_row(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Keep the step times; of a single pair also the phases that have a ratio. JSON holds all."""
-    is_single = len({(one.a, one.b) for one in comparisons}) == 1
-    return [one for one in comparisons if one.metric == "step_time" or (is_single and one.ratio is not None)]
+def _worth_a_row(comparisons: Sequence[Comparison], cells: Sequence[CellSummary]) -> list[Comparison]:
+    """Keep what a person reads of all pairs; JSON holds every one.
+
+    Two cells: their step, and the phases that have a ratio. More that were judged together: each
+    over the fastest, in the order of their steps. Pairs that cannot be compared are told in words,
+    unless there is nothing else.
+    """
+    steps = [one for one in comparisons if one.metric == "step_time"]
+    if len({(one.a, one.b) for one in comparisons}) == 1:
+        return [one for one in comparisons if one in steps or one.ratio is not None]
+    times = {
+        cell.id: metric.p50 or 0.0 for cell in cells if (metric := cell.metrics.get("step_time")) is not None
+    }
+    shown: list[Comparison] = []
+    for members in _judged_together(steps):
+        fastest, *others = sorted(members, key=lambda cell: times.get(cell, 0.0))
+        over = {}
+        for one in steps:
+            if fastest in (one.a, one.b) and one.ratio is not None:
+                turned = one if one.a == fastest else _turned(one)
+                over[turned.b] = turned
+        shown += [over[cell] for cell in others if cell in over]
+    return shown or steps
+
+
+def _judged_together(steps: Sequence[Comparison]) -> list[set[str]]:
+    """Return the sets of cells that are connected by ratios."""
+    sets: list[set[str]] = []
+    for one in steps:
+        if one.ratio is not None:
+            joined = [each for each in sets if each & {one.a, one.b}]
+            sets = [each for each in sets if each not in joined]
+            sets.append({one.a, one.b}.union(*joined))
+    return sets
+
+
+def _turned(one: Comparison) -> Comparison:
+    """Return the comparison of a over b."""
+    assert one.ratio is not None
+    verdicts: dict[str, Verdict] = {"faster": "slower", "slower": "faster"}
+    return msgspec.structs.replace(
+        one,
+        a=one.b,
+        b=one.a,
+        ratio=1 / one.ratio,
+        ci95=None if one.ci95 is None else (1 / one.ci95[1], 1 / one.ci95[0]),
+        verdict=verdicts.get(one.verdict, one.verdict),
+    )
 
 
 def comparison_table(
@@ -136,14 +183,3 @@ def reasons(comparisons: Sequence[Comparison], names: CellNames) -> list[tuple[s
         for label in (label for label in one.labels if label != "few_sessions"):  # the reason says it
             said[f"{label}: {LABELS.get(label, '')}".rstrip(": ")] = None
     return [("why" if place == 0 else "", text) for place, text in enumerate(said)]
-
-
-def _equivalence(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
-    different = [cell for cell in cells if cell.equivalence.status == "not_equivalent"]
-    rows = [
-        f"{names.short(cell.id)} does not compute the same: {cell.equivalence.first_difference or ''}"
-        for cell in different
-    ]
-    if any(cell.equivalence.status == "not_checked" for cell in cells):
-        rows.append("not checked: that the cells compute the same was not verified in this run")
-    return [("equivalence" if place == 0 else "", text) for place, text in enumerate(rows)]

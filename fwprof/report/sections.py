@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fwprof.records.result import LABELS
 from fwprof.report import figures
+from fwprof.report.equivalence import equivalence_table
 from fwprof.report.layout import Facts, Line, Section
 from fwprof.report.names import CellNames, chosen_name
 from fwprof.report.ranking import comparison_sections
@@ -27,6 +28,12 @@ _BOUNDS = {"launch": "launching", "compute": "compute", "memory": "memory bandwi
 def report(result: RunResult, summary: RunSummary) -> list[Section]:
     """Say everything a person should read of a run, in the order they read it."""
     names = CellNames(result, summary.cells)
+    if result.plan.schedule.sessions == 0:
+        return [
+            Line(heading(result, summary), is_heading=True),
+            *equivalence_table(summary.cells, names),
+            Facts(tuple(_failures(result, summary.cells))),
+        ]
     facts = [
         ("plan", _plan(result)),
         *_settings(summary.cells, names),
@@ -38,6 +45,7 @@ def report(result: RunResult, summary: RunSummary) -> list[Section]:
         *comparison_sections(summary, names),
         Facts(
             (
+                *_own_loops(summary.cells, names),
                 *_bounds(summary.cells, names),
                 *_training(summary.cells, names),
                 *_quality(result, summary, names),
@@ -45,7 +53,6 @@ def report(result: RunResult, summary: RunSummary) -> list[Section]:
                 *_failures(result, summary.cells),
                 *_recommendations(summary, names),
             )
-                *_own_loops(summary.cells, names),
         ),
     ]
 
@@ -217,13 +224,6 @@ def _value(cell: CellSummary, name: str) -> float | None:
     return metric.p50 if metric.value is None else metric.value
 
 
-def _bounds(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
-    said = []
-    for cell in cells:
-        if cell.bound is not None:
-            share = {
-                "compute": "share_of_best_gemm",
-                "launch": "share_of_best_gemm",
 def _own_loops(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
     """Say what a framework's own training loops cost, beside the step of the table."""
     rows: list[tuple[str, str]] = []
@@ -240,6 +240,13 @@ def _own_loops(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str
     return rows
 
 
+def _bounds(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
+    said = []
+    for cell in cells:
+        if cell.bound is not None:
+            share = {
+                "compute": "share_of_best_gemm",
+                "launch": "share_of_best_gemm",
                 "memory": "share_of_copy",
             }
             value = _value(cell, share.get(cell.bound, ""))

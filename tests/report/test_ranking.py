@@ -7,10 +7,11 @@ from types import ModuleType
 
 from msgspec.structs import replace
 
-from fwprof.records import Comparison
+from fwprof.records import Comparison, MetricValue
 from fwprof.report.layout import to_text
 from fwprof.report.names import CellNames
 from fwprof.report.ranking import comparison_sections, comparison_table, tied_groups
+from fwprof.report.table import Table
 
 
 def compared(a: str, b: str, verdict: str) -> Comparison:
@@ -64,3 +65,27 @@ def test_phases_are_shown_for_a_single_pair_alone(build: ModuleType) -> None:
     several = replace(summary, comparisons=(*pair, compared("a", "d", "slower")))
     assert "forward time" in to_text(comparison_sections(one, names), 140)
     assert "forward time" not in to_text(comparison_sections(several, names), 140)
+
+
+def test_of_many_cells_each_is_shown_over_the_fastest(build: ModuleType) -> None:
+    result, summary = build.comparison()
+    names = CellNames(result, summary.cells)
+    first, second, third = (
+        replace(cell, id=name, metrics={"step_time": MetricValue(unit="ns", p50=p50)})
+        for cell, name, p50 in zip(summary.cells, "abc", (3e6, 1e6, 2e6), strict=False)
+    )
+    pairs = (
+        replace(compared("a", "b", "faster"), ratio=1 / 3, ci95=(0.25, 0.5)),
+        replace(compared("a", "c", "faster"), ratio=2 / 3),
+        replace(compared("b", "c", "slower"), ratio=2.0, ci95=(1.5, 2.5)),
+        replace(compared("a", "d", "not comparable"), ratio=None, ci95=None, why="d failed"),
+    )
+    table, facts = comparison_sections(
+        replace(summary, cells=(first, second, third), comparisons=pairs), names
+    )
+    assert isinstance(table, Table)
+    assert [(*row[:2], row[3], row[4]) for row in table.rows] == [
+        (names.short("c"), names.short("b"), "1.5–2.5", "slower"),
+        (names.short("a"), names.short("b"), "2–4", "slower"),
+    ]
+    assert f"not comparable: {names.short('d')} failed" in to_text([facts], 140)

@@ -1,0 +1,140 @@
+"""Whether the cells of a run do the same work: a line beside figures, or a table of its own.
+
+Owns the wording. Judges nothing: every error and answer comes from the summary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fwprof.report import figures
+from fwprof.report.layout import Facts, Section
+from fwprof.report.table import Column, Table
+
+if TYPE_CHECKING:
+    from fwprof.records import CellSummary, TensorError
+    from fwprof.report.names import CellNames
+
+_VERDICTS = {
+    "reference": "the reference",
+    "equivalent": "same work",
+    "not_equivalent": "NOT the same",
+    "not_checked": "not checked",
+}
+_KINDS = ("outputs", "loss", "gradient")
+_SHOWN = 6
+"""Differing tensors named for each cell; JSON holds all."""
+
+
+def equivalence_rows(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
+    """Say in a few lines which cells do the same work as which."""
+    rows = []
+    for reference in (cell for cell in cells if cell.equivalence.status == "reference"):
+        same = [cell for cell in cells if _is_same_as(cell, reference)]
+        if same:
+            errors = [cell.equivalence.max_error or 0.0 for cell in same]
+            rows.append(
+                f"{figures.listed([names.short(cell.id) for cell in (reference, *same)])} do the same work: "
+                f"outputs, loss and gradients agree to {max(errors):.0e} in float64"
+            )
+    rows += _differences(cells, names)
+    unchecked: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.equivalence.status == "not_checked":
+            unchecked.setdefault(cell.equivalence.reason, []).append(names.short(cell.id))
+    for reason, owners in unchecked.items():
+        who = "" if len(owners) == len(cells) else f" ({figures.listed(owners)})"
+        rows.append(f"not checked{who}: {reason or 'that the cells compute the same was not verified'}")
+    return [("equivalence" if place == 0 else "", text) for place, text in enumerate(rows)]
+
+
+def equivalence_table(cells: Sequence[CellSummary], names: CellNames) -> list[Section]:
+    """Lay out the largest errors of every cell, tensor kind by tensor kind."""
+    precisions = "/".join(dict.fromkeys(cell.precision for cell in cells))
+    columns = (
+        Column("workload", "left", is_key=True),
+        Column("cell", "left", is_key=True),
+        Column("", "left", is_key=True),
+        Column("float64: outputs", starts_part=True),
+        Column("loss"),
+        Column("gradients"),
+        Column("after 3 steps"),
+        Column("20 losses"),
+        Column(f"{precisions}: outputs", starts_part=True),
+        Column("loss"),
+        Column("gradients"),
+    )
+    rows = tuple(
+        (
+            cell.workload,
+            names.short(cell.id, without=("workload",)),
+            _VERDICTS[cell.equivalence.status],
+            *(_largest(cell, kind, "function_error") for kind in (*_KINDS, "parameter", "loss_curve")),
+            *(_largest(cell, kind, "precision_error") for kind in _KINDS),
+        )
+        for cell in cells
+    )
+    differing = [
+        cell.equivalence for cell in cells if cell.equivalence.status in ("equivalent", "not_equivalent")
+    ]
+    facts = equivalence_rows(cells, names)
+    if len(differing) > 1 and all(one.status == "not_equivalent" for one in differing):
+        facts.append(("", "every cell differs from the reference: it may be the reference that is wrong"))
+    tricks: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.equivalence.verified_with:
+            text = ", ".join(cell.equivalence.verified_with)
+            tricks.setdefault(text, []).append(names.short(cell.id))
+    facts += [
+        ("verified with" if place == 0 else "", f"{text} ({figures.listed(owners)})")
+        for place, (text, owners) in enumerate(tricks.items())
+    ]
+    return [Table(columns=columns, rows=rows, gutter=" "), Facts(tuple(facts))]
+
+
+def _is_same_as(cell: CellSummary, reference: CellSummary) -> bool:
+    return cell.equivalence.status == "equivalent" and cell.equivalence.reference == reference.id
+
+
+def _differences(cells: Sequence[CellSummary], names: CellNames) -> list[str]:
+    rows = []
+    for cell in cells:
+        found = cell.equivalence
+        if found.status == "not_equivalent":
+            wrong = [one for one in found.tensors if not one.passed]
+            named = ", ".join(f"{_tensor(one)} by {_amount(one)}" for one in wrong[:_SHOWN])
+            more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+            reference = f" as {names.short(found.reference)}" if found.reference else ""
+            rows.append(
+                f"{names.short(cell.id)} does not compute the same{reference}: first "
+                f"{found.first_difference}" + (f" (of {named}{more})" if len(wrong) > 1 else f" ({named})")
+            )
+    return rows
+
+
+def _tensor(one: TensorError) -> str:
+    return {"gradient": f"gradient of {one.name}", "parameter": f"{one.name} after 3 steps"}.get(
+        one.kind, one.name
+    )
+
+
+def _amount(one: TensorError) -> str:
+    if one.function_error is None:
+        return "shape, absence or a value that is no number"
+    error = one.function_error
+    if one.precision_error is not None and one.precision_bound is not None:
+        error = one.precision_error if one.precision_error > one.precision_bound else error
+    return f"{error:.0e}"
+
+
+def _largest(cell: CellSummary, kind: str, field: str) -> str:
+    found = [getattr(one, field) for one in cell.equivalence.tensors if one.kind == kind]
+    if not found:
+        return "–"
+    return "none" if None in found and field == "function_error" else _written(found)
+
+
+def _written(errors: Sequence[float | None]) -> str:
+    known = [error for error in errors if error is not None]
+    return f"{max(known):.0e}" if known else "–"
