@@ -101,7 +101,7 @@ def test_a_plugin_is_described_like_the_core(folder: Path) -> None:
     assert "\n" not in plugin["description"]
 
 
-@plugins
+@first_party
 def test_a_plugin_leaves_tool_configuration_to_the_root(folder: Path) -> None:
     document = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     core = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

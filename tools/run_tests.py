@@ -75,7 +75,9 @@ def run_suite(arguments: list[str], counts: Counter[str]) -> int:
 
 def run_pytest(arguments: list[str]) -> int:
     """Run pytest in a process of its own; return its exit status."""
-    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, check=False).returncode
+    # By its own configuration and conftest.py, also where a third-party package brings others.
+    command = [sys.executable, "-m", "pytest", "-c", "pyproject.toml", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 def missing_of(plugin: Mapping[str, Any]) -> list[str]:
