@@ -1,0 +1,1 @@
+"""The jax framework plugin of fwprof; `fwprof_jax.plugin` holds its hooks."""

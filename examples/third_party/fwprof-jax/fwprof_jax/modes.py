@@ -1,0 +1,112 @@
+"""How a cell executes: variant and options of `--plugin jax[:VARIANT][,key=value]`.
+
+Owns their names, their meaning, and the environment that jax reads when it is imported. Must not
+import jax.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fwprof.plugin import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from fwprof.plugin import CellPlan, Device
+
+OPTIONS: dict[str, tuple[str, ...]] = {"jit": ("cache",)}
+"""Variant → the options it takes. jax without `jit` is a tool to debug with, no way to train."""
+
+DEFAULT = "jit"
+PRECISIONS = ("float32", "tf32", "float64")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A variant with its options, checked.
+
+    Args:
+        cache: folder of compiled programs the user named; None: nothing is kept on disk.
+        is_warm: whether it holds compiled programs already.
+    """
+
+    cache: Path | None = None
+    is_warm: bool = False
+
+
+def read_mode(cell: CellPlan) -> Mode:
+    """Return the mode a cell asks for.
+
+    Raises:
+        UnsupportedError: variant, option, precision or another part of the cell is not supported.
+    """
+    variant = cell.choice.variant or DEFAULT
+    if variant not in OPTIONS:
+        raise UnsupportedError(
+            f"jax has no variant {variant!r}",
+            cause=f"its only variant is {DEFAULT}",
+            next=suggest_name(variant, OPTIONS) or "leave it out",
+        )
+    known = OPTIONS[variant]
+    for key in cell.choice.options:
+        if key not in known:
+            raise UnsupportedError(
+                f"jax:{variant} has no option {key!r}",
+                cause=f"its options are {', '.join(known)}",
+                next=suggest_name(key, known) or "leave it out",
+            )
+    _check_cell(cell)
+    cache = cell.choice.options.get("cache")
+    if cache is None:
+        return Mode()
+    folder = Path(str(cache)).expanduser().absolute()
+    return Mode(cache=folder, is_warm=folder.is_dir() and any(folder.iterdir()))
+
+
+def native_name(device: Device) -> tuple[str, int]:
+    """Return jax's platform and index of a device."""
+    platform, _, index = device.native.get("jax", device.kind).partition(":")
+    return platform, int(index or 0)
+
+
+def prepare_environment(cell: CellPlan) -> None:
+    """Set the variables that jax and XLA read only once."""
+    # Else jax opens every platform it finds, and takes most of a card's memory.
+    os.environ["JAX_PLATFORMS"] = native_name(cell.device)[0]
+    # XLA sizes its pool of threads by this or by the cores it may use; it has no flag for it.
+    os.environ["PJRT_NPROC"] = str(cell.threads)
+
+
+def suggest_name(word: str, known: Collection[str]) -> str:
+    """Return `did you mean 'x'?` or an empty text."""
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _check_cell(cell: CellPlan) -> None:
+    if cell.precision not in PRECISIONS:
+        raise UnsupportedError(
+            f"jax cannot train in {cell.precision} here",
+            cause=f"its precisions are {', '.join(PRECISIONS)}",
+            next="use --precision float32",
+        )
+    if cell.precision == "tf32" and native_name(cell.device)[0] != "cuda":
+        raise UnsupportedError(
+            f"{cell.device.name} has no tf32",
+            cause="TF32 is a format of recent CUDA cards",
+            next="use --precision float32",
+        )
+    for field, value, supported in (
+        ("world_size", cell.world_size, 1),
+        ("data_pipeline", cell.data_pipeline, "staged"),
+        ("trainable", cell.trainable, "all"),
+    ):
+        if value != supported:
+            raise UnsupportedError(
+                f"jax does not support {field} {value!r} here", cause=f"only {supported!r} is supported"
+            )

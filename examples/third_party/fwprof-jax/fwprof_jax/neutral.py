@@ -1,0 +1,117 @@
+"""A neutral workload in jax: a pure network, optax's loss and optimizer, from canonical weights."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+import optax
+
+from fwprof.plugin import Batch, UnsupportedError
+from fwprof.plugin import layers as kinds
+from fwprof_jax.model import JaxModel
+from fwprof_jax.network import apply, make_state, walk
+from fwprof_jax.optimizers import make_optimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from fwprof.plugin import CellPlan, LoadedWorkload, Options, Staged, Workload
+    from fwprof_jax.model import Array
+    from fwprof_jax.modes import Mode
+    from fwprof_jax.network import Params, State
+
+    Pair = tuple[jax.Array, jax.Array]
+
+
+class NeutralModel(JaxModel):
+    """The network of a neutral workload, its loss and its optimizer.
+
+    Args:
+        workload: layers, canonical weights and batches.
+
+    Raises:
+        UnsupportedError: a layer, the loss or the optimizer is not supported.
+    """
+
+    def __init__(self, workload: LoadedWorkload, device: jax.Device, mode: Mode, options: Options) -> None:
+        spec, cell = workload.spec, options.cell
+        if spec is None:
+            raise UnsupportedError(f"workload {workload.name} has no layers for jax to build")
+        layers, has_dropout = workload.layers, not cell.is_verification
+        criterion = _criterion(spec)
+
+        def loss(params: Params, state: State, batch: Pair) -> tuple[jax.Array, State]:
+            inputs, targets = batch
+            outputs, state = apply(layers, params, state, inputs, is_training=True, has_dropout=has_dropout)
+            return criterion(outputs, targets).mean(), state
+
+        self._dtype = np.float64 if cell.precision == "float64" else np.float32
+        weights = {name: np.asarray(array, self._dtype) for name, array in workload.weights.items()}
+        trained = [name for resolved in walk(layers) for name in resolved.parameters]
+        self.verified_with = _differences(spec, layers, cell) if cell.is_verification else ()
+        super().__init__(
+            params={name: weights[name] for name in trained},
+            state=make_state(layers, weights, cell.seed),
+            loss=loss,
+            batch=workload.batches[0],
+            optimizer=make_optimizer(spec.optimizer, canonical=cell.is_verification),
+            device=device,
+            mode=mode,
+            options=options,
+        )
+        self._infer = jax.jit(
+            lambda params, state, inputs: apply(layers, params, state, inputs, is_training=False)[0]
+        )
+        self._pipeline = _slices(workload.batches)
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in the batch staged last."""
+        return self._batch_size
+
+    def convert(self, batch: Batch) -> tuple[Array, Array]:
+        """Return inputs and targets, their floats in the cell's precision."""
+        self._batch_size = len(batch.targets)
+        return self._cast(batch.inputs), self._cast(batch.targets)
+
+    def next_batch(self) -> Staged:
+        """Slice one batch out of the data in memory and put it on the device."""
+        return self.stage(next(self._pipeline))
+
+    def predict(self, staged: Staged) -> Array:
+        """Return the logits `(batch, classes)` in inference mode."""
+        return np.array(self._infer(self.params, self.state, staged[0]))
+
+    def _cast(self, array: Array) -> Array:
+        return array.astype(self._dtype, copy=False) if array.dtype.kind == "f" else array
+
+
+def _criterion(spec: Workload) -> Any:
+    match spec.loss:
+        case "cross_entropy":
+            return optax.losses.softmax_cross_entropy_with_integer_labels
+        case "binary_cross_entropy":
+            return optax.losses.sigmoid_binary_cross_entropy
+    raise UnsupportedError(f"jax has no loss {spec.loss!r} here")
+
+
+def _differences(spec: Workload, layers: Sequence[Any], cell: CellPlan) -> tuple[str, ...]:
+    """Return how the verified program differs from the timed one."""
+    found = [str(cell.precision)] if cell.precision == "float64" else []
+    if isinstance(spec.optimizer, kinds.Adam):
+        found.append("Adam's epsilon scaled to the canonical form")
+    if any(isinstance(resolved.layer, kinds.Dropout) for resolved in walk(layers)):
+        found.append("no dropout")
+    return tuple(found)
+
+
+def _slices(batches: Sequence[Batch]) -> Iterator[Batch]:
+    """Yield batches without end, cut from one array as from a data set in memory."""
+    inputs = np.concatenate([batch.inputs for batch in batches])
+    targets = np.concatenate([batch.targets for batch in batches])
+    size = len(batches[0].targets)
+    for start in cycle(range(0, len(targets), size)):
+        yield Batch(inputs=inputs[start : start + size], targets=targets[start : start + size])

@@ -1,0 +1,97 @@
+"""The programs that the core times, as a jax user writes a training step: pure functions, compiled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import optax
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fwprof.plugin import Gradients, Staged
+    from fwprof_jax.model import JaxModel
+
+    Loss = Callable[[Any, Any, Any], tuple[jax.Array, Any]]
+    """(parameters, state, batch) → (loss, state after the pass)."""
+
+
+class Result(NamedTuple):
+    """What a program returned; a pytree, so that jax can wait for all of it.
+
+    Args:
+        loss: a scalar.
+        updated: whatever else the call changed.
+        gradients: of G.
+    """
+
+    loss: jax.Array
+    updated: Any
+    gradients: Any = None
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """F, G and S of one model, compiled by jax at their first call for each shape of a batch."""
+
+    forward: Any
+    forward_backward: Any
+    run: Any
+
+
+def compile_programs(loss: Loss, optimizer: optax.GradientTransformation) -> Compiled:
+    """Return the three programs of a loss and an optimizer."""
+    differentiate = jax.value_and_grad(loss, has_aux=True)
+
+    # The old parameters, optimizer state and state are given away: the new ones take their memory.
+    @partial(jax.jit, donate_argnums=(0, 1, 2))
+    def run(params: Any, optimizer_state: Any, state: Any, batch: Any) -> Any:
+        (value, state), gradients = differentiate(params, state, batch)
+        updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
+        return value, optax.apply_updates(params, updates), optimizer_state, state
+
+    return Compiled(forward=jax.jit(loss), forward_backward=jax.jit(differentiate), run=run)
+
+
+class JaxPrograms:
+    """F, G, S and D of one model."""
+
+    def __init__(self, model: JaxModel) -> None:
+        self._model = model
+        self._compiled = model.compiled
+
+    def forward(self, staged: Staged) -> Result:
+        """F: return the loss."""
+        model = self._model
+        loss, model.state = self._compiled.forward(model.params, model.state, staged)
+        return Result(loss, model.state)
+
+    def forward_backward(self, staged: Staged) -> Result:
+        """G: return the loss and every gradient: what is not returned, the compiler drops."""
+        model = self._model
+        (loss, model.state), gradients = self._compiled.forward_backward(model.params, model.state, staged)
+        return Result(loss, model.state, gradients)
+
+    def run(self, staged: Staged) -> Result:
+        """S: the whole training step; return the loss."""
+        model = self._model
+        loss, model.params, model.optimizer_state, model.state = self._compiled.run(
+            model.params, model.optimizer_state, model.state, staged
+        )
+        return Result(loss, (model.params, model.optimizer_state, model.state))
+
+    def wait(self, result: Result) -> None:
+        """Return when the loss, and all that the call updated, are there."""
+        jax.block_until_ready(result)  # type: ignore[no-untyped-call]  # untyped in jax
+
+    def read(self, result: Result) -> tuple[float, Gradients | None]:
+        """Return the loss, and after G the canonical gradients."""
+        gradients = None if result.gradients is None else self._model.name_leaves(result.gradients)
+        return float(result.loss), gradients
+
+    def next_batch(self) -> Staged:
+        """D: fetch one batch and stage it."""
+        return self._model.next_batch()
