@@ -5,7 +5,7 @@ Takes keywords or records, returns records. Never prints, never exits, installs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from fwprof.comparison import floor
 from fwprof.environment import machine_facts
 from fwprof.errors import FwprofError, PluginError, RequestError, StoreError
 from fwprof.records import (
+    CheckedPlugin,
+    CheckOutcome,
     Comparison,
     Device,
     RunPlan,
@@ -34,6 +36,7 @@ __all__ = [
     "Cancellation",
     "InstalledPlugin",
     "StoredRun",
+    "check",
     "compare",
     "export",
     "list_devices",
@@ -234,6 +237,45 @@ def export(
     return launcher.ask_export(
         catalog.find_plugin("exporter", name), path.resolve(), Path(destination).resolve()
     )
+
+
+def check(
+    name: str,
+    *,
+    kind: str | None = None,
+    variant: str | None = None,
+    device: str = "cpu",
+    limit_seconds: float = 300.0,
+    observer: Callable[[str, CheckOutcome | None], None] = lambda _name, _outcome: None,
+) -> CheckedPlugin:
+    """Run the conformance suite on an installed plugin, in a child process.
+
+    Args:
+        name: as `--plugin` takes it: `NAME[:VARIANT][,KEY=VALUE]`.
+        kind: framework, device, meter or exporter; None: whichever has the name.
+        variant: of a framework.
+        device: where a framework builds, and what a meter reads.
+        limit_seconds: how long one check may take.
+        observer: is told the name of each check when it begins, and again with its outcome.
+
+    Raises:
+        RequestError: plugins of several kinds have the name.
+        PluginError: there is no such plugin or device here.
+    """
+    choice = choices.parse_framework(name)
+    if choice.environment is not None:
+        raise RequestError(
+            "a plugin is checked where fwprof runs",
+            next=f"run fwprof check {choice.name} in that environment",
+        )
+    if variant is not None:
+        choice = msgspec.structs.replace(choice, variant=variant)
+    plugin = catalog.find_plugin(kind or catalog.kind_of(choice.name), choice.name)
+    place = Device(name=device, kind=device)
+    if plugin.kind in ("framework", "meter"):
+        place, _ = selection.find_device(device, {(each := device.partition(":")[0]): _find_devices(each)})
+    outcomes = launcher.check_plugin(plugin, choice, place, limit_seconds, observer)
+    return CheckedPlugin(plugin=plugin, outcomes=tuple(outcomes))
 
 
 def list_plugins() -> Sequence[InstalledPlugin]:

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from importlib import metadata
 from typing import Literal
 
-from fwprof.errors import PluginError, PluginNotFoundError, PluginUnavailableError
+from fwprof.errors import PluginError, PluginNotFoundError, PluginUnavailableError, RequestError
 from fwprof.records import PluginRef, Record
 
 KINDS = {
@@ -89,6 +89,30 @@ def find_plugin(kind: str, name: str, environment: Environment | None = None) ->
             next=plugin.next.replace("pip", pip, 1),
         )
     return plugin.ref
+
+
+def kind_of(name: str) -> str:
+    """Return the one kind of plugin that has a name.
+
+    Raises:
+        PluginNotFoundError: no plugin has it.
+        RequestError: plugins of several kinds have it.
+    """
+    plugins = list_plugins()
+    kinds = sorted({plugin.ref.kind for plugin in plugins if plugin.ref.name == name})
+    if not kinds:
+        close = get_close_matches(name, {plugin.ref.name for plugin in plugins}, n=1)
+        raise PluginNotFoundError(
+            f"no plugin {name!r} is installed" + (f"; did you mean {close[0]!r}?" if close else ""),
+            next="fwprof plugins lists what is installed",
+        )
+    if len(kinds) > 1:
+        raise RequestError(
+            f"plugins of {len(kinds)} kinds are named {name!r}",
+            cause=", ".join(kinds),
+            next=" or ".join(f"--kind {kind}" for kind in kinds),
+        )
+    return kinds[0]
 
 
 def _not_found(kind: str, name: str, installed: list[str], where: str, pip: str) -> PluginNotFoundError:

@@ -33,6 +33,11 @@ _EXAMPLES = {
     "plugins": (("fwprof plugins", "frameworks, devices, meters and exporters"),),
     "devices": (("fwprof devices", "what --device may name"),),
     "workloads": (("fwprof workloads", "what can be profiled without a model of your own"),),
+    "check": (
+        ("fwprof check torch", "every check of a framework, on the cpu"),
+        ("fwprof check torch --variant compile", "of another variant"),
+        ("fwprof check cpu --json", "of a device, for a program"),
+    ),
     "doctor": (("fwprof doctor", "start here when something does not work"),),
 }
 

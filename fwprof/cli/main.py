@@ -32,6 +32,7 @@ _COMMANDS = {
     "plugins": "List what is installed.",
     "devices": "List the devices that are here.",
     "workloads": "List the built-in workloads.",
+    "check": "Check that a plugin does what its contract says.",
     "doctor": "Say what is here, and what is wrong with it.",
 }
 

@@ -68,7 +68,7 @@ class Switchboard:
 
 
 class WorkerProcess:
-    """A child process that runs `fwprof.worker`.
+    """A child process that serves orders.
 
     Args:
         switchboard: who listens.
@@ -77,6 +77,7 @@ class WorkerProcess:
         limits: wall-clock limit of each stage, seconds.
         log: where its output is kept; None keeps the end only.
         interpreter: of another environment; None: this process's own.
+        program: the module that serves.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class WorkerProcess:
         limits: Mapping[StageName, float],
         log: Path | None = None,
         interpreter: str | None = None,
+        program: str = "fwprof.worker",
     ) -> None:
         self.stage: StageName = "start"
         self._switchboard = switchboard
@@ -105,7 +107,7 @@ class WorkerProcess:
         try:
             self._process = subprocess.Popen(
                 # -P: a file in the current folder must not shadow a module of a framework.
-                [interpreter or sys.executable, "-P", "-m", "fwprof.worker", str(theirs.fileno())],
+                [interpreter or sys.executable, "-P", "-m", program, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

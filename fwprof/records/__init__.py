@@ -5,6 +5,7 @@ One module a door: `request` (user's words), `workload` (the model language), `p
 """
 
 from fwprof.records.base import Record, Scalar
+from fwprof.records.conformance import CheckedPlugin, CheckOutcome
 from fwprof.records.measurement import (
     Block,
     Check,
@@ -65,6 +66,8 @@ __all__ = [
     "CellResult",
     "CellSummary",
     "Check",
+    "CheckOutcome",
+    "CheckedPlugin",
     "Comparison",
     "Description",
     "Device",

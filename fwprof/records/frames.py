@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from fwprof.records.base import Record, Scalar
+from fwprof.records.conformance import CheckOutcome
 from fwprof.records.measurement import (
     Block,
     Check,
@@ -104,6 +105,23 @@ class Export(OrderBase, frozen=True, kw_only=True, tag="export"):
     destination: str
 
 
+class OpenChecks(OrderBase, frozen=True, kw_only=True, tag="open_checks"):
+    """First order of a child that checks one plugin: say which checks there are."""
+
+    plugin: PluginRef
+    device: Device
+    folder: str
+    """An empty one, for what is written."""
+    variant: str | None = None
+    options: dict[str, Scalar] = {}
+
+
+class RunCheck(OrderBase, frozen=True, kw_only=True, tag="run_check"):
+    """Run one check."""
+
+    check: str
+
+
 class Finish(OrderBase, frozen=True, kw_only=True, tag="finish"):
     """Leave."""
 
@@ -119,6 +137,8 @@ Order = (
     | MeasureLimits
     | ListDevices
     | Export
+    | OpenChecks
+    | RunCheck
     | Finish
 )
 
@@ -212,6 +232,18 @@ class Exported(ReportBase, frozen=True, kw_only=True, tag="exported"):
     paths: tuple[str, ...]
 
 
+class ChecksListed(ReportBase, frozen=True, kw_only=True, tag="checks_listed"):
+    """The names of a plugin's checks, in order."""
+
+    checks: tuple[str, ...]
+
+
+class CheckDone(ReportBase, frozen=True, kw_only=True, tag="check_done"):
+    """What one check found."""
+
+    outcome: CheckOutcome
+
+
 class Failed(ReportBase, frozen=True, kw_only=True, tag="failed"):
     """The last thing a worker says when something raised."""
 
@@ -243,6 +275,8 @@ Report = (
     | LimitsMeasured
     | DevicesListed
     | Exported
+    | ChecksListed
+    | CheckDone
     | Failed
     | Finished
 )

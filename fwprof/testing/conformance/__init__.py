@@ -10,7 +10,7 @@ from fwprof.testing.conformance.exporter import EXPORTER_CHECKS, ExporterSubject
 from fwprof.testing.conformance.framework import FRAMEWORK_CHECKS
 from fwprof.testing.conformance.meter import METER_CHECKS, MeterSubject
 from fwprof.testing.conformance.subject import FrameworkSubject
-from fwprof.testing.conformance.verdicts import ConformanceError, NotApplicable, Outcome, run_checks
+from fwprof.testing.conformance.verdicts import ConformanceError, NotApplicable, run_checks
 
 __all__ = [
     "DEVICE_CHECKS",
@@ -23,6 +23,5 @@ __all__ = [
     "FrameworkSubject",
     "MeterSubject",
     "NotApplicable",
-    "Outcome",
     "run_checks",
 ]

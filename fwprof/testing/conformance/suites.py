@@ -22,11 +22,7 @@ from fwprof.testing.conformance.exporter import EXPORTER_CHECKS, ExporterSubject
 from fwprof.testing.conformance.framework import FRAMEWORK_CHECKS
 from fwprof.testing.conformance.meter import METER_CHECKS, MeterSubject
 from fwprof.testing.conformance.subject import FrameworkSubject
-from fwprof.testing.conformance.verdicts import NotApplicable
-
-
-def _name(check: Callable[..., None]) -> str:
-    return check.__name__.removeprefix("check_")
+from fwprof.testing.conformance.verdicts import NotApplicable, name_of
 
 
 def _run(check: Callable[[Any], None], subject: object) -> None:
@@ -70,7 +66,7 @@ class FrameworkConformance:
             tolerance=cls.tolerance,
         )
 
-    @pytest.mark.parametrize("check", FRAMEWORK_CHECKS, ids=_name)
+    @pytest.mark.parametrize("check", FRAMEWORK_CHECKS, ids=name_of)
     def test_conformance(self, check: Callable[[FrameworkSubject], None], subject: FrameworkSubject) -> None:
         """Run one check."""
         _run(check, subject)
@@ -87,7 +83,7 @@ class DeviceConformance:
         """The plugin under test."""
         return DeviceSubject(plugin=self.plugin, name=self.name)
 
-    @pytest.mark.parametrize("check", DEVICE_CHECKS, ids=_name)
+    @pytest.mark.parametrize("check", DEVICE_CHECKS, ids=name_of)
     def test_conformance(self, check: Callable[[DeviceSubject], None], subject: DeviceSubject) -> None:
         """Run one check."""
         _run(check, subject)
@@ -106,7 +102,7 @@ class MeterConformance:
         """The plugin under test."""
         return MeterSubject(plugin=self.plugin, name=self.name, kind=self.kind, device=self.device)
 
-    @pytest.mark.parametrize("check", METER_CHECKS, ids=_name)
+    @pytest.mark.parametrize("check", METER_CHECKS, ids=name_of)
     def test_conformance(self, check: Callable[[MeterSubject], None], subject: MeterSubject) -> None:
         """Run one check."""
         _run(check, subject)
@@ -126,7 +122,7 @@ class ExporterConformance:
             plugin=self.plugin, name=self.name, folder=tmp_path, destination=self.destination
         )
 
-    @pytest.mark.parametrize("check", EXPORTER_CHECKS, ids=_name)
+    @pytest.mark.parametrize("check", EXPORTER_CHECKS, ids=name_of)
     def test_conformance(self, check: Callable[[ExporterSubject], None], subject: ExporterSubject) -> None:
         """Run one check."""
         _run(check, subject)

@@ -6,10 +6,12 @@ Knows nothing of plugins.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
+
+from fwprof.errors import FwprofError
+from fwprof.records import CheckOutcome
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -25,37 +27,36 @@ class NotApplicable(Exception):  # noqa: N818  # no error: the check does not co
     """The check says nothing about this plugin; the message says why."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What one check found.
-
-    Args:
-        check: its name, without `check_`.
-        verdict: `error` where the plugin raised something the check did not expect.
-        message: why it did not pass.
-    """
-
-    check: str
-    verdict: Literal["passed", "failed", "error", "not applicable"]
-    message: str = ""
-
-
-def run_checks(checks: Iterable[Callable[[SubjectT], None]], subject: SubjectT) -> Sequence[Outcome]:
+def run_checks(checks: Iterable[Callable[[SubjectT], None]], subject: SubjectT) -> Sequence[CheckOutcome]:
     """Run every check on one subject, whatever the ones before found."""
-    return [_run(check, subject) for check in checks]
+    return [run_check(check, subject) for check in checks]
 
 
-def _run(check: Callable[[SubjectT], None], subject: SubjectT) -> Outcome:
-    name = check.__name__.removeprefix("check_")
+def run_check(check: Callable[[SubjectT], None], subject: SubjectT) -> CheckOutcome:
+    """Run one check; whatever it raises is part of its outcome."""
     try:
         check(subject)
     except ConformanceError as error:
-        return Outcome(name, "failed", str(error))
+        return _outcome(check, "failed", str(error))
     except NotApplicable as reason:
-        return Outcome(name, "not applicable", str(reason))
+        return _outcome(check, "not applicable", str(reason))
     except Exception as error:  # noqa: BLE001  # a door: the plugin's author's code runs inside
-        return Outcome(name, "error", f"{type(error).__name__}: {error}")
-    return Outcome(name, "passed")
+        cause = error.cause if isinstance(error, FwprofError) else ""
+        said = ": ".join(filter(None, (type(error).__name__, str(error), cause)))
+        return _outcome(check, "error", said)
+    return CheckOutcome(check=name_of(check), verdict="passed")
+
+
+def name_of(check: Callable[..., None]) -> str:
+    """Return what a check is called: its function's name, without `check_`."""
+    return check.__name__.removeprefix("check_")
+
+
+def _outcome(
+    check: Callable[..., None], verdict: Literal["failed", "not applicable", "error"], message: str
+) -> CheckOutcome:
+    expected = (check.__doc__ or "").strip().partition("\n")[0]
+    return CheckOutcome(check=name_of(check), verdict=verdict, message=message, expected=expected)
 
 
 def expect(condition: bool, message: str) -> None:
