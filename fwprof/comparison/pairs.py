@@ -95,7 +95,7 @@ def fault_of(cell: CellResult) -> str | None:
         return f"{cell.id} is {cell.fate}" + (f": {cell.failure.message}" if cell.failure else "")
     if cell.equivalence.status == "not_equivalent":
         difference = cell.equivalence.first_difference
-        return f"{cell.id} does not compute the same" + (f": {difference} differs" if difference else "")
+        return f"{cell.id} does not compute the same" + (f": {difference}" if difference else "")
     return None
 
 

@@ -45,6 +45,12 @@ FAKES = FakeDistribution(
 )
 """The kit's own framework, device, meter and exporter."""
 
+WRONG = FakeDistribution(
+    name="fwprof-wrong",
+    entry_points={"fwprof.frameworks": {"wrong": "fwprof.testing.wrong_framework:plugin"}},
+)
+"""A framework that computes almost the same, to see whether that is noticed."""
+
 
 @contextmanager
 def installed(folder: Path, *distributions: FakeDistribution) -> Iterator[Mapping[str, str]]:
