@@ -113,6 +113,8 @@ class Outcome:
 class FakeModel:
     """The model, loss and optimizer of one cell."""
 
+    network_class = Network
+
     def __init__(self, workload: LoadedWorkload, device: Device, options: Options, phases: Phases) -> None:
         if workload.native is not None:
             workload = make_native_workload(workload)
@@ -125,7 +127,7 @@ class FakeModel:
         self.native_device = device.native.get(NAME, "host")
         self.dtype = np.dtype(self.cell.precision)
         self.initial = {name: np.array(value, dtype=self.dtype) for name, value in workload.weights.items()}
-        self.network = Network(
+        self.network = self.network_class(
             without_dropout(workload.layers) if self.cell.is_verification else workload.layers,
             {name: value.copy() for name, value in self.initial.items()},
             options.cell.seed,

@@ -31,6 +31,7 @@ def fails(**messages: str):
 @fails(
     forward_gives_the_loss="the loss of F is off by",
     next_batch_is_ready_to_run="the loss of F on what D returned is off by",
+    sequences_agree_with_the_reference="the loss of a sequence is off by",
 )
 class SumsItsLoss(FakePrograms):
     def forward(self, staged):
@@ -40,6 +41,7 @@ class SumsItsLoss(FakePrograms):
 @fails(
     forward_trains_nothing="parameters() of steps with F between: 0.kernel is off by",
     forward_gives_the_loss="the loss of F is off by",
+    sequences_agree_with_the_reference="a sequence's gradient of 0.table is off by",
 )
 class TrainsInForward(FakePrograms):
     def forward(self, staged):
@@ -59,7 +61,10 @@ class MovesMomentumInForward(FakePrograms):
 # Programs: G
 
 
-@fails(gradients_agree_with_the_reference="the gradient of 0.bias is off by")
+@fails(
+    gradients_agree_with_the_reference="the gradient of 0.bias is off by",
+    sequences_agree_with_the_reference="a sequence's gradient of 0.table is off by",
+)
 class SumsItsGradients(FakePrograms):
     def forward_backward(self, staged):
         outcome = super().forward_backward(staged)

@@ -5,14 +5,17 @@ Every layer kind used here is one that any framework has. Knows nothing of plugi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fwprof.plugin import Batch, LoadedWorkload, ResolvedLayer, Workload, layers
-from fwprof.records import Layer, WorkloadPlan
-from fwprof.testing.numpy_network import Network, Update
+from fwprof.records import Layer, Optimizer, WorkloadPlan
+from fwprof.records.workload import Loss
+from fwprof.testing.numpy_network import Network, Update, without_dropout
+from fwprof.workloads.data import target_form
 from fwprof.workloads.language import parameter_shapes, resolve, state_shapes
 
 if TYPE_CHECKING:
@@ -20,36 +23,81 @@ if TYPE_CHECKING:
 
 FEATURES, CLASSES, BATCH, BATCHES = 12, 5, 16, 8
 OPTIMIZER = layers.Sgd(learning_rate=0.1, momentum=0.9)
+ADAM = layers.Adam(learning_rate=0.01, epsilon=1e-3)
+"""Its epsilon is so large that its form shows within three steps."""
 
 
 class Hologram(layers.LayerBase, frozen=True, kw_only=True, tag="hologram"):
     """A layer that no framework has."""
 
 
-_LAYERS: Mapping[str, Sequence[Layer]] = {
-    "plain": (layers.Dense(units=16, activation="relu"), layers.Dense(units=CLASSES)),
-    "dropout": (
-        layers.Dense(units=16, activation="relu"),
-        layers.Dropout(rate=0.5),
-        layers.Dense(units=CLASSES),
+@dataclass(frozen=True)
+class _Case:
+    """One small workload. With a vocabulary its inputs are ids."""
+
+    layers: tuple[Layer, ...]
+    shape: tuple[int, ...] = (FEATURES,)
+    classes: int = CLASSES
+    loss: Loss = "cross_entropy"
+    optimizer: Optimizer = OPTIMIZER
+    vocabulary: int = 0
+
+
+_CASES: Mapping[str, _Case] = {
+    "plain": _Case((layers.Dense(units=16, activation="relu"), layers.Dense(units=CLASSES))),
+    "dropout": _Case(
+        (
+            layers.Dense(units=16, activation="relu"),
+            layers.Dropout(rate=0.5),
+            layers.Dense(units=CLASSES),
+        )
     ),
-    "batch_norm": (
-        layers.Dense(units=16),
-        layers.BatchNorm(),
-        layers.Activation(function="relu"),
-        layers.Dense(units=CLASSES),
+    "batch_norm": _Case(
+        (
+            layers.Dense(units=16),
+            layers.BatchNorm(),
+            layers.Activation(function="relu"),
+            layers.Dense(units=CLASSES),
+        )
+    ),
+    "image": _Case(
+        (
+            layers.Flatten(),
+            layers.Dense(units=6, activation="tanh"),
+            layers.Dropout(rate=0.5),
+            layers.Dense(units=3),
+        ),
+        shape=(3, 4, 2),
+        classes=3,
+        loss="binary_cross_entropy",
+        optimizer=ADAM,
+    ),
+    "sequence": _Case(
+        (
+            layers.Embedding(vocabulary=9, units=4),
+            layers.Lstm(units=5, return_sequences=True),
+            layers.Lstm(units=3),
+            layers.Dense(units=1),
+        ),
+        shape=(6,),
+        classes=1,
+        loss="binary_cross_entropy",
+        optimizer=ADAM,
+        vocabulary=9,
     ),
 }
 
 
 def load_case(name: str) -> LoadedWorkload:
-    """Return one of the small workloads: `plain`, `dropout` or `batch_norm`."""
+    """Return one of the small workloads: plain, dropout, batch_norm, image or sequence."""
+    case = _CASES[name]
     spec = Workload(
         name=f"check-{name.replace('_', '-')}",
-        input=layers.InputSpec(shape=(FEATURES,)),
-        layers=tuple(_LAYERS[name]),
-        classes=CLASSES,
-        optimizer=OPTIMIZER,
+        input=layers.InputSpec(shape=case.shape, dtype="int64" if case.vocabulary else "float32"),
+        layers=case.layers,
+        classes=case.classes,
+        loss=case.loss,
+        optimizer=case.optimizer,
         batch_size={"default": BATCH},
     )
     resolved = resolve(spec)
@@ -58,13 +106,7 @@ def load_case(name: str) -> LoadedWorkload:
         name: _make_weight(name, shape, random)
         for name, shape in {**parameter_shapes(resolved), **state_shapes(resolved)}.items()
     }
-    batches = tuple(
-        Batch(
-            inputs=random.normal(size=(BATCH, FEATURES)).astype(np.float32),
-            targets=random.integers(0, CLASSES, BATCH),
-        )
-        for _ in range(BATCHES)
-    )
+    batches = tuple(_make_batch(case, spec, random) for _ in range(BATCHES))
     return LoadedWorkload(name=spec.name, spec=spec, layers=resolved, weights=weights, batches=batches)
 
 
@@ -93,13 +135,14 @@ def plan_of(loaded: LoadedWorkload) -> WorkloadPlan:
 
 
 class Reference:
-    """The workload in float64: what a framework must agree with."""
+    """The workload in float64, without dropout: what a framework must agree with."""
 
     def __init__(self, loaded: LoadedWorkload) -> None:
+        assert loaded.spec is not None  # the small workloads are all neutral
         self.loaded = loaded
         values = {name: value.astype(np.float64) for name, value in loaded.weights.items()}
-        self.network = Network(loaded.layers, values, seed=0)
-        self._update = Update(OPTIMIZER)
+        self.network = Network(without_dropout(loaded.layers), values, seed=0, loss=loaded.spec.loss)
+        self._update = Update(loaded.spec.optimizer)
 
     def loss(self, batch: int) -> float:
         """Return the loss on batch number `batch`."""
@@ -120,8 +163,19 @@ class Reference:
         return self.network.outputs(self._load(batch)[0], is_training=False)[0]
 
     def _load(self, batch: int) -> tuple[Array, Array]:
-        loaded = self.loaded.batches[batch]
-        return loaded.inputs.astype(np.float64), loaded.targets
+        inputs, targets = self.loaded.batches[batch].inputs, self.loaded.batches[batch].targets
+        return inputs if inputs.dtype.kind == "i" else inputs.astype(np.float64), targets
+
+
+def _make_batch(case: _Case, spec: Workload, random: np.random.Generator) -> Batch:
+    size = (BATCH, *case.shape)
+    if case.vocabulary:
+        inputs: Array = random.integers(0, case.vocabulary, size)
+    else:
+        inputs = random.normal(size=size).astype(np.float32)
+    shape, dtype = target_form(spec)
+    labels = case.classes if case.loss == "cross_entropy" else 2
+    return Batch(inputs, random.integers(0, labels, (BATCH, *shape)).astype(dtype))
 
 
 def _make_weight(name: str, shape: tuple[int, ...], random: np.random.Generator) -> Array:

@@ -8,6 +8,7 @@ from fwprof.testing.conformance.cases import load_case, with_hologram
 from fwprof.testing.conformance.framework_model import MODEL_CHECKS
 from fwprof.testing.conformance.framework_programs import PROGRAM_CHECKS
 from fwprof.testing.conformance.framework_settings import SETTINGS_CHECKS
+from fwprof.testing.conformance.framework_verification import VERIFICATION_CHECKS
 from fwprof.testing.conformance.meter import expect_honest_readings, expect_passes
 from fwprof.testing.conformance.subject import FrameworkSubject, register
 from fwprof.testing.conformance.verdicts import NotApplicable, expect, expect_same
@@ -137,4 +138,10 @@ HOOK_CHECKS = (
     check_meters_read_honestly,
     check_a_native_model_trains_and_resets,
 )
-FRAMEWORK_CHECKS = (*HOOK_CHECKS, *MODEL_CHECKS, *PROGRAM_CHECKS, *SETTINGS_CHECKS)
+FRAMEWORK_CHECKS = (
+    *HOOK_CHECKS,
+    *MODEL_CHECKS,
+    *PROGRAM_CHECKS,
+    *SETTINGS_CHECKS,
+    *VERIFICATION_CHECKS,
+)

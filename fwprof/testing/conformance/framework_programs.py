@@ -39,6 +39,18 @@ def check_gradients_agree_with_the_reference(subject: FrameworkSubject) -> None:
         expect_close(gradients[name], wanted[name], subject.tolerance, f"the gradient of {name}")
 
 
+def check_sequences_agree_with_the_reference(subject: FrameworkSubject) -> None:
+    """Ids, an LSTM and a yes or no: outputs, loss and every gradient, as they are timed."""
+    built = subject.build("sequence")
+    reference = built.reference()
+    found = built.model.predict(built.staged[0])
+    expect_close(found, reference.predict(0), subject.tolerance, "predict of a sequence")
+    expect_close(built.forward(), reference.loss(0), subject.tolerance, "the loss of a sequence")
+    gradients, wanted = built.gradients()[1], reference.gradients(0)
+    for name in sorted(gradients.keys() & wanted.keys()):
+        expect_close(gradients[name], wanted[name], subject.tolerance, f"a sequence's gradient of {name}")
+
+
 def check_gradients_are_complete(subject: FrameworkSubject) -> None:
     """G returns a gradient for every trainable parameter, and for nothing else."""
     built = subject.build("batch_norm")
@@ -200,6 +212,7 @@ PROGRAM_CHECKS = (
     check_forward_gives_the_loss,
     check_forward_trains_nothing,
     check_gradients_agree_with_the_reference,
+    check_sequences_agree_with_the_reference,
     check_gradients_are_complete,
     check_gradients_are_cleared,
     check_gradients_train_nothing,

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from fwprof.testing.conformance import fresh_process
 from fwprof.testing.conformance.cases import BATCH, load_case
 from fwprof.testing.conformance.subject import FrameworkSubject
 from fwprof.testing.conformance.verdicts import NotApplicable, expect
 
 if TYPE_CHECKING:
     from fwprof.records import Scalar
-
-FRESH_PROCESS_LIMIT_S = 300
 
 
 def check_settings_are_read_back(subject: FrameworkSubject) -> None:
@@ -102,18 +99,12 @@ def check_equal_steps_do_not_compile(subject: FrameworkSubject) -> None:
 
 
 def _settings_of_a_fresh_process(subject: FrameworkSubject, threads: int) -> dict[str, Scalar]:
-    cell = subject.cell(load_case("plain"), threads=threads, value=subject.entry_point)
+    if subject.entry_point is None:
+        raise NotApplicable("the plugin was given as an object that a fresh process cannot import")
     folder = subject.folder / f"threads-{threads}"
     (folder / "cache").mkdir(parents=True)
-    (folder / "cell.json").write_bytes(msgspec.json.encode(cell))
-    done = subprocess.run(
-        [sys.executable, "-m", "fwprof.testing.conformance.fresh_process", str(folder)],
-        capture_output=True,
-        check=False,
-        timeout=FRESH_PROCESS_LIMIT_S,
-    )
-    last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-    expect(done.returncode == 0, f"a fresh process could not build the model: {last}")
+    cell = subject.cell(load_case("plain"), threads=threads, value=subject.entry_point)
+    fresh_process.run("settings", cell, folder, folder / "cache")
     settings: dict[str, Scalar] = msgspec.json.decode((folder / "settings.json").read_bytes())
     return settings
 

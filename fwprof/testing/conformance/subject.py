@@ -161,13 +161,11 @@ class FrameworkSubject:
         return register_or_leave(self.plugin, "framework", self.name)
 
     @property
-    def entry_point(self) -> str:
-        """The plugin's `module[:attribute]`."""
+    def entry_point(self) -> str | None:
+        """The plugin's `module[:attribute]`; None of an object that a fresh process cannot import."""
         if isinstance(self.plugin, str):
             return self.plugin
-        if isinstance(self.plugin, ModuleType):
-            return self.plugin.__name__
-        raise NotApplicable("the plugin was given as an object that a fresh process cannot import")
+        return self.plugin.__name__ if isinstance(self.plugin, ModuleType) else None
 
     def cell(
         self,
