@@ -20,7 +20,7 @@ from fwprof.plugin import Description
 from fwprof_jax.compilations import count_compilations
 from fwprof_jax.places import put_like, to_device, to_host
 from fwprof_jax.programs import compile_programs
-from fwprof_jax.settings import NOTABLE, read_settings
+from fwprof_jax.settings import NOTABLE, is_warm, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,7 +153,7 @@ class JaxModel(ABC):
         """Return mode and device as resolved."""
         settings = dict(self.settings())
         labels = ["whole_graph"] if settings["jit"] else []
-        if self._mode.is_warm:
+        if self._mode.cache is not None and is_warm(self._mode.cache):
             labels.append("warm_cache")
         return Description(
             mode="jit" if settings["jit"] else "jit disabled",

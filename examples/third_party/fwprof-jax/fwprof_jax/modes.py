@@ -32,11 +32,9 @@ class Mode:
 
     Args:
         cache: folder of compiled programs the user named; None: nothing is kept on disk.
-        is_warm: whether it holds compiled programs already.
     """
 
     cache: Path | None = None
-    is_warm: bool = False
 
 
 def read_mode(cell: CellPlan) -> Mode:
@@ -62,10 +60,7 @@ def read_mode(cell: CellPlan) -> Mode:
             )
     _check_cell(cell)
     cache = cell.choice.options.get("cache")
-    if cache is None:
-        return Mode()
-    folder = Path(str(cache)).expanduser().absolute()
-    return Mode(cache=folder, is_warm=folder.is_dir() and any(folder.iterdir()))
+    return Mode(cache=None if cache is None else Path(str(cache)).expanduser().absolute())
 
 
 def native_name(device: Device) -> tuple[str, int]:

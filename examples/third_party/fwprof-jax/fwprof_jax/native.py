@@ -63,7 +63,9 @@ class NativeModel(JaxModel):
         )
         shape = getattr(self.loss_shape, "shape", None)
         if shape != ():
-            raise RequestError("the model factory's 'loss' gives no scalar", cause=f"its shape is {shape}")
+            raise RequestError(
+                "the model factory's 'loss' gives no scalar", cause=f"its shape is {shape}", next=_HELP
+            )
         self._batch_size = next(
             (len(leaf) for leaf in jax.tree.leaves(workload.batches[0]) if np.ndim(leaf)), 0
         )

@@ -154,9 +154,14 @@ class _Pass:
         def project(part: str, values: jax.Array) -> jax.Array:
             return values @ self._of(path, f"{part}_kernel") + self._of(path, f"{part}_bias")
 
-        heads = (batch, length, layer.heads, channels // layer.heads)
+        size = channels // layer.heads
+        heads = (batch, length, layer.heads, size)
         query, key, value = (project(part, x).reshape(heads) for part in ("query", "key", "value"))
-        mixed = nn.dot_product_attention(query, key, value, is_causal=layer.causal)
+        # Not nn.dot_product_attention: its softmax is in float32, whatever it is given.
+        scores = jnp.einsum("bqhd,bkhd->bhqk", query / size**0.5, key)
+        if layer.causal:
+            scores = jnp.where(jnp.tri(length, dtype=bool), scores, -jnp.inf)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", nn.softmax(scores), value)
         return project("output", mixed.reshape(x.shape))
 
     def _lstm(self, layer: kinds.Lstm, path: str, x: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ What is read here must come from jax itself, never from what was asked for.
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,16 @@ def apply_cache(mode: Mode) -> None:
     """Keep compiled programs in the folder that the user named, or nowhere."""
     _set("jax_compilation_cache_dir", None if mode.cache is None else str(mode.cache))
     if mode.cache is not None:
+        is_warm(mode.cache)
         # jax keeps only what took a second to compile; most programs here take less.
         _set("jax_persistent_cache_min_compile_time_secs", 0.0)
         _set("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@cache
+def is_warm(folder: Path) -> bool:
+    """Return whether a folder held compiled programs when this process first asked."""
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def apply_precision(cell: CellPlan) -> None:

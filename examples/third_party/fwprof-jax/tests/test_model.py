@@ -1,0 +1,228 @@
+"""Training of neutral workloads: optimizers, losses, reset, files, settings, compilations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import msgspec
+import numpy as np
+import pytest
+from scipy import special
+
+from fwprof.plugin import Batch, layers
+from fwprof.testing.conformance.cases import load_case
+from fwprof_jax import plugin
+
+ADAM = layers.Adam(learning_rate=0.01, epsilon=1e-3)
+OPTIMIZERS = {
+    "sgd": layers.Sgd(learning_rate=0.1),
+    "momentum": layers.Sgd(learning_rate=0.1, momentum=0.9),
+    "adam": ADAM,
+    "adamw": msgspec.structs.replace(ADAM, weight_decay=0.1),
+}
+DOUBLE = {"precision": "float64", "is_verification": True}
+
+
+def load(case="plain", **changes):
+    workload = load_case(case)
+    return replace(workload, spec=msgspec.structs.replace(workload.spec, **changes))
+
+
+def update(spec, w, g, state, t, *, canonical):
+    """One step of the formulas in the workload language, in NumPy."""
+    if isinstance(spec, layers.Sgd):
+        state["v"] = spec.momentum * state.get("v", 0) + g
+        return w - spec.learning_rate * state["v"]
+    state["m"] = spec.beta_1 * state.get("m", 0) + (1 - spec.beta_1) * g
+    state["s"] = spec.beta_2 * state.get("s", 0) + (1 - spec.beta_2) * g**2
+    root = np.sqrt(1 - spec.beta_2**t)
+    epsilon = spec.epsilon if canonical else spec.epsilon * root
+    step = root / (1 - spec.beta_1**t) * state["m"] / (np.sqrt(state["s"]) + epsilon)
+    return w * (1 - spec.learning_rate * spec.weight_decay) - spec.learning_rate * step
+
+
+def train(model, programs, batches, count=4):
+    return [programs.read(programs.run(model.stage(batches[i])))[0] for i in range(count)]
+
+
+@pytest.mark.parametrize("canonical", [False, True], ids=["timed", "verified"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_updates_by_its_formula(build, name, canonical):
+    spec = OPTIMIZERS[name]
+    workload = load(optimizer=spec)
+    model = build(workload, precision="float64", is_verification=canonical)
+    programs = plugin.train_step(model=model)
+    w = {key: value.astype(np.float64) for key, value in workload.weights.items()}
+    states = {key: {} for key in w}
+    for t, batch in enumerate(workload.batches[:4], start=1):
+        staged = model.stage(batch)
+        _, gradients = programs.read(programs.forward_backward(staged))
+        w = {key: update(spec, w[key], gradients[key], states[key], t, canonical=canonical) for key in w}
+        programs.run(staged)
+    for key, value in model.parameters().items():
+        np.testing.assert_allclose(value, w[key], rtol=1e-9, atol=1e-12)
+
+
+def test_binary_cross_entropy_is_the_mean_over_batch_and_classes(build):
+    workload = load(loss="binary_cross_entropy")
+    random = np.random.default_rng(2)
+    targets = random.integers(0, 2, (16, 5)).astype(np.float32)
+    batches = [Batch(inputs=batch.inputs, targets=targets) for batch in workload.batches]
+    model = build(replace(workload, batches=batches), **DOUBLE)
+    programs = plugin.train_step(model=model)
+    staged = model.stage(batches[0])
+    shares = special.expit(model.predict(staged))
+    wanted = -(targets * np.log(shares) + (1 - targets) * np.log(1 - shares)).mean()
+    assert programs.read(programs.forward(staged))[0] == pytest.approx(wanted, rel=1e-12)
+
+
+def test_a_verified_cell_computes_in_float64_drops_nothing_and_says_so(build):
+    workload = load("dropout", optimizer=ADAM)
+    model = build(workload, **DOUBLE)
+    programs = plugin.train_step(model=model)
+    staged = model.stage(workload.batches[0])
+    result = programs.forward_backward(staged)
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves((result.loss, result.gradients, staged[0]))} == {
+        "float64"
+    }
+    losses = [programs.read(programs.forward(staged))[0] for _ in range(2)]
+    log_shares = special.log_softmax(model.predict(staged), axis=-1)
+    wanted = -log_shares[np.arange(16), workload.batches[0].targets].mean()
+    assert losses == pytest.approx([wanted, wanted], rel=1e-12)
+    assert model.describe().verified_with == (
+        "float64",
+        "Adam's epsilon scaled to the canonical form",
+        "no dropout",
+    )
+    assert build(workload).describe().verified_with == ()
+
+
+@pytest.mark.parametrize("case", ["plain", "dropout", "batch_norm"])
+def test_reset_repeats_the_same_training_bit_by_bit(build, case):
+    workload = load(case, optimizer=ADAM)
+    model = build(workload)
+    programs = plugin.train_step(model=model)
+    losses = train(model, programs, workload.batches)
+    trained = model.parameters()
+    model.reset()
+    for key, value in model.parameters().items():
+        np.testing.assert_array_equal(value, workload.weights[key])
+    assert train(model, programs, workload.batches) == losses
+    for key, value in model.parameters().items():
+        np.testing.assert_array_equal(value, trained[key])
+
+
+def test_a_saved_model_goes_on_as_if_it_had_not_been_interrupted(build, tmp_path):
+    workload = load("dropout", optimizer=ADAM)
+    model = build(workload)
+    programs = plugin.train_step(model=model)
+    train(model, programs, workload.batches)
+    model.save(tmp_path / "saved")
+    wanted = train(model, programs, workload.batches)
+    other = build(workload)
+    other.restore(tmp_path / "saved")
+    assert train(other, plugin.train_step(model=other), workload.batches) == wanted
+
+
+def test_a_step_gives_the_memory_of_its_arguments_away(build):
+    workload = load()
+    model = build(workload)
+    programs = plugin.train_step(model=model)
+    before = jax.tree.leaves((model.params, model.optimizer_state))
+    result = programs.run(model.stage(workload.batches[0]))
+    assert all(leaf.is_deleted() for leaf in before)
+    programs.wait(result)
+    assert all(leaf.is_ready() for leaf in jax.tree.leaves(result))
+
+
+def test_a_result_waits_for_everything_its_call_updated(build):
+    workload = load("batch_norm")
+    model = build(workload)
+    result = plugin.train_step(model=model).run(model.stage(workload.batches[0]))
+    held = {id(leaf) for leaf in jax.tree.leaves(result)}
+    updated = jax.tree.leaves((model.params, model.optimizer_state, model.state))
+    assert {id(leaf) for leaf in updated} < held
+
+
+def test_each_program_is_compiled_once_and_again_for_another_size_of_batch(build):
+    workload = load("dropout")
+    model = build(workload)
+    programs = plugin.train_step(model=model)
+    staged = [model.stage(batch) for batch in workload.batches]
+    before = model.compilations()
+    for batch in staged[:3]:
+        for program in (programs.forward, programs.forward_backward, programs.run):
+            programs.wait(program(batch))
+    assert model.compilations() == before + 3
+    half = Batch(inputs=workload.batches[0].inputs[:8], targets=workload.batches[0].targets[:8])
+    programs.run(model.stage(half))
+    assert model.compilations() > before + 3
+
+
+def test_the_pipeline_gives_the_batches_in_order_and_begins_again(build):
+    workload = load()
+    programs = plugin.train_step(model=build(workload))
+    for batch in [*workload.batches, workload.batches[0]]:
+        inputs, targets = programs.next_batch()
+        np.testing.assert_array_equal(inputs, batch.inputs)
+        np.testing.assert_array_equal(targets, batch.targets)
+
+
+def test_training_leaves_the_caller_s_weights_and_batches_alone(build):
+    workload = load("batch_norm")
+    weights = {name: value.copy() for name, value in workload.weights.items()}
+    inputs = workload.batches[0].inputs.copy()
+    model = build(workload)
+    train(model, plugin.train_step(model=model), workload.batches)
+    for name, value in weights.items():
+        np.testing.assert_array_equal(workload.weights[name], value)
+    np.testing.assert_array_equal(workload.batches[0].inputs, inputs)
+
+
+def test_the_description_says_what_was_built(build):
+    model = build(load("batch_norm"))
+    found = model.describe()
+    assert (found.mode, found.backend, found.native_device) == ("jit", "cpu", "cpu:0")
+    assert found.labels == ("whole_graph",)
+    assert set(found.versions) == {"jax", "optax"}
+    assert set(found.notable) <= set(found.settings)
+    with jax.disable_jit():
+        disabled = model.describe()
+    assert (disabled.mode, disabled.labels) == ("jit disabled", ())
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        ("default_matmul_precision", "jax_default_matmul_precision", "bfloat16"),
+        ("enable_x64", "jax_enable_x64", True),
+        ("jit", "jax_disable_jit", False),
+    ],
+)
+def test_settings_are_read_back_from_jax(build, name, setting, value):
+    model = build(load())
+    before, changed = model.settings()[name], value if name != "jit" else not value
+    kept = getattr(jax.config, setting)
+    try:
+        jax.config.update(setting, changed)
+        assert model.settings()[name] == value != before
+    finally:
+        jax.config.update(setting, kept)
+
+
+def test_only_the_equal_preset_touches_the_precision_of_products(build):
+    assert build(load()).settings()["default_matmul_precision"] is None
+    equal = build(load(), settings_preset="equal")
+    assert equal.settings()["default_matmul_precision"] == "highest"
+
+
+def test_the_meter_reads_what_a_step_holds_at_least(build):
+    model = build(load())
+    (meter,) = plugin.measure(model=model)
+    meter.start()
+    (reading,) = meter.stop().values()
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves((model.params, model.optimizer_state)))
+    batch = 16 * 12 * 4
+    assert reading.value >= held + batch
+    assert plugin.measure(model=None) == ()
