@@ -125,6 +125,12 @@ METRICS = _table(
         meaning="peak memory of the worker on its device, by the device's own count",
     ),
     Metric(
+        name="tensor_peak",
+        unit="bytes",
+        better="neither",
+        meaning="peak of tensors by the framework's own count, whose basis differs: never compared",
+    ),
+    Metric(
         name="utilisation",
         unit="percent",
         better="neither",

@@ -30,6 +30,7 @@ LABELS = {
     "incomplete": "the worker ended early; the rounds before are kept",
     "not_equivalent": "does not compute the same as the reference: timed, never ranked",
     "whole_graph": "the framework compiles each program as one graph: its phases are no pieces of its step",
+    "copies_inputs": "each step copies its batch from the host (feed_dict): the copy is a part of the step",
     "few_sessions": "fewer than five sessions: the interval is shown, and no verdict is given",
     "floor_unknown": "fewer than 20 stored A/A ratios: the noise floor of this machine is not known yet",
 }

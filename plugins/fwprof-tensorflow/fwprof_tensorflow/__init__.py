@@ -1,0 +1,1 @@
+"""The TensorFlow plugin of fwprof; the engine loads `fwprof_tensorflow.plugin`."""

@@ -1,0 +1,106 @@
+"""How a cell executes: the variants of `--plugin tensorflow[:VARIANT]`.
+
+Owns their names, what each may be asked, and the environment that keras needs before it is
+imported. Must not import tensorflow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from fwprof.plugin import UnsupportedError
+
+if TYPE_CHECKING:
+    from fwprof.plugin import CellPlan
+
+VARIANTS = ("function", "eager", "xla", "graph")
+DEFAULT = "function"
+PRECISIONS = ("float32", "tf32")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A variant, checked.
+
+    Args:
+        name: `function`, `eager`, `xla` or `graph`.
+    """
+
+    name: str = DEFAULT
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether programs are functions that tensorflow traces into graphs."""
+        return self.name in ("function", "xla")
+
+    @property
+    def is_xla(self) -> bool:
+        """Whether XLA compiles the graphs."""
+        return self.name == "xla"
+
+    @property
+    def is_static(self) -> bool:
+        """Whether one graph is built before it runs in a session."""
+        return self.name == "graph"
+
+
+def read_mode(cell: CellPlan) -> Mode:
+    """Return the mode a cell asks for.
+
+    Raises:
+        UnsupportedError: variant, option, precision or another part of the cell is not supported.
+    """
+    name = cell.choice.variant or DEFAULT
+    if name not in VARIANTS:
+        raise UnsupportedError(
+            f"tensorflow has no variant {name!r}",
+            cause=f"its variants are {', '.join(VARIANTS)}",
+            next=suggest_name(name, VARIANTS) or f"use one of {', '.join(VARIANTS)}",
+        )
+    for key in cell.choice.options:
+        raise UnsupportedError(
+            f"tensorflow:{name} has no option {key!r}", cause="it takes no options", next="leave it out"
+        )
+    _check_cell(cell)
+    return Mode(name)
+
+
+def prepare_environment() -> None:
+    """Set what keras reads only once: here it is tensorflow's own, whatever the user's default is."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+
+
+def suggest_name(word: str, known: Collection[str]) -> str:
+    """Return `did you mean 'x'?` or an empty text."""
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _check_cell(cell: CellPlan) -> None:
+    known = (*PRECISIONS, "float64") if cell.is_verification else PRECISIONS
+    if cell.precision not in known:
+        raise UnsupportedError(
+            f"tensorflow cannot train in {cell.precision} here",
+            cause=f"its precisions are {', '.join(known)}",
+            next="use --precision float32",
+        )
+    native = cell.device.native.get("tensorflow", cell.device.kind)
+    if cell.precision == "tf32" and not native.upper().startswith("GPU"):
+        raise UnsupportedError(
+            f"{cell.device.name} has no tf32",
+            cause="TF32 is a format of recent CUDA cards",
+            next="use --precision float32",
+        )
+    for field, value, supported in (
+        ("world_size", cell.world_size, 1),
+        ("data_pipeline", cell.data_pipeline, "staged"),
+        ("trainable", cell.trainable, "all"),
+    ):
+        if value != supported:
+            raise UnsupportedError(
+                f"tensorflow does not support {field} {value!r} yet", cause=f"only {supported!r} is supported"
+            )

@@ -1,0 +1,81 @@
+"""The programs that the core times: eager or traced steps."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from fwprof_tensorflow.layout import read_gradient
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fwprof.plugin import Gradients, Staged
+    from fwprof_tensorflow.trained import TrainedModel
+
+    Result = Any
+    """The loss; after G a pair of it and the gradients."""
+
+
+class TensorFlowPrograms:
+    """F, G, S and D of one model."""
+
+    def __init__(self, model: TrainedModel) -> None:
+        self._model = model
+        self._steps = model.steps
+
+    def forward(self, staged: Staged) -> Result:
+        """F: return the loss."""
+        return self._steps.forward(*staged)
+
+    def forward_backward(self, staged: Staged) -> Result:
+        """G: loss and every gradient."""
+        return self._steps.forward_backward(*staged)
+
+    def run(self, staged: Staged) -> Result:
+        """S: the whole training step; return the loss."""
+        return self._steps.run(*staged)
+
+    def wait(self, result: Result) -> None:
+        """Return when loss, gradients and updates are finished.
+
+        On the host everything is finished when a call returns, unless the user chose otherwise. A
+        card works in one stream: the copy of the loss waits for all that was submitted before it.
+        """
+        loss = result[0] if isinstance(result, tuple) else result
+        loss.numpy()
+        if not tf.config.experimental.get_synchronous_execution():
+            tf.test.experimental.sync_devices()
+
+    def read(self, result: Result) -> tuple[float, Gradients | None]:
+        """Return the loss, and after G the canonical gradients."""
+        if not isinstance(result, tuple):
+            return float(result), None
+        loss, gradients = result
+        pairs = zip(self._model.trained.items(), gradients, strict=True)
+        return float(loss), {name: read_gradient(gradient, slot) for (name, slot), gradient in pairs}
+
+    def next_batch(self) -> Staged:
+        """D: fetch one batch and stage it."""
+        return self._model.next_batch()
+
+
+class EagerPrograms(TensorFlowPrograms):
+    """Programs whose step can be marked between its phases, on a host that works synchronously."""
+
+    def split(self, staged: Staged) -> Mapping[str, int]:
+        """Run S once with marks between its phases: phase → ns, a diagnostic beside the programs."""
+        steps = self._steps
+        marks = [perf_counter_ns()]
+        with tf.GradientTape() as tape:
+            loss = steps.loss(*staged)
+        marks.append(perf_counter_ns())
+        gradients = tape.gradient(loss, steps.variables)
+        marks.append(perf_counter_ns())
+        steps.update(gradients)
+        marks.append(perf_counter_ns())
+        spans = (after - before for before, after in pairwise(marks))
+        return dict(zip(("forward", "backward", "optimizer"), spans, strict=True))
