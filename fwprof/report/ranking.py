@@ -26,10 +26,14 @@ def comparison_sections(summary: RunSummary, names: CellNames) -> list[Section]:
         return []
     cells = {cell.id: cell for cell in summary.cells}
     shown = _worth_a_row(summary.comparisons, summary.cells)
+    # Models of the user's own stand beside each other: then the workload is part of a cell's name.
+    is_mixed = any(cells[one.a].workload != cells[one.b].workload for one in shown)
     table = comparison_table(
         shown,
-        lambda cell_id: names.short(cell_id, without=("workload",)),
-        group=(lambda cell_id: cells[cell_id].workload) if "workload" in names.varying else None,
+        lambda cell_id: names.short(cell_id, without=() if is_mixed else ("workload",)),
+        group=(lambda cell_id: cells[cell_id].workload)
+        if "workload" in names.varying and not is_mixed
+        else None,
     )
     rows = [
         *_verdict_rows(summary.comparisons, names),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fwprof.comparison import summarize
-from fwprof.records import Comparison, Equivalence, Failure, RunResult, WorkloadPlan
+from fwprof.records import Comparison, Equivalence, Failure, NativeModel, RunResult, WorkloadPlan
 
 MS = 1_000_000.0
 REFERENCE = Equivalence(status="reference")
@@ -180,3 +180,23 @@ def test_cells_whose_sessions_hardly_meet_get_no_verdict_from_the_table(build: A
     assert found["a", "c"].why == "the cells of its table share too few sessions"
     assert found["a", "c"].labels == ("few_sessions",)
     assert found["b", "c"].why == "they share no round of any session"
+
+
+def own_model(name: str) -> WorkloadPlan:
+    return WorkloadPlan(name=name, native=NativeModel(factory=f"{name}.py:make"))
+
+
+def test_models_of_ones_own_are_compared_whatever_they_are_called(build: Any, sessions: Any) -> None:
+    cells = [build.cell("a", *sessions(MS)), build.cell("b", *sessions(2 * MS))]
+    plans = [build.plan("a", workload=own_model("old")), build.plan("b", workload=own_model("new"))]
+    (one,) = compared(build.run(*cells, plans=plans))
+    assert one.verdict == "slower"
+    assert one.why.endswith("whether both compute the same was not checked")
+
+
+def test_models_of_ones_own_with_other_batches_are_not_comparable(build: Any, sessions: Any) -> None:
+    described = build.description(batch_size=32)
+    cells = [build.cell("a", *sessions(MS)), build.cell("b", *sessions(2 * MS), description=described)]
+    plans = [build.plan(name, workload=own_model(name), batch_size=None) for name in "ab"]
+    (one,) = compared(build.run(*cells, plans=plans))
+    assert (one.verdict, one.why) == ("not comparable", "different batch size: 64 and 32")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fwprof.comparison import compare_runs
-from fwprof.records import FrameworkChoice, Reading, WorkloadPlan
+from fwprof.records import FrameworkChoice, NativeModel, Reading, WorkloadPlan
 
 MS = 1_000_000.0
 STEP = ("step_time",)
@@ -132,3 +132,17 @@ def test_changes_of_several_cells_are_judged_at_once(build: Any, sessions: Any) 
     found = compare_runs(before, after, metrics=STEP)
     assert [one.verdict for one in found] == ["slower"] * 8
     assert "8 cells judged at once" in found[0].why
+
+
+def test_models_of_ones_own_meet_themselves_and_not_each_other(build: Any, sessions: Any) -> None:
+    def run(step: float, *names: str) -> Any:
+        works = [WorkloadPlan(name=name, native=NativeModel(factory=f"{name}.py:make")) for name in names]
+        plans = [build.plan("torch", id=work.name, workload=work) for work in works]
+        return build.run(*(build.cell(name, *sessions(step)) for name in names), plans=plans)
+
+    found = compare_runs(run(MS, "old", "new"), run(2 * MS, "new", "other"), metrics=STEP)
+    assert {(one.a, one.b, one.verdict) for one in found} == {
+        ("new", "new", "slower"),
+        ("old", "old", "not comparable"),
+        ("other", "other", "not comparable"),
+    }

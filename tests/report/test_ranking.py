@@ -89,3 +89,13 @@ def test_of_many_cells_each_is_shown_over_the_fastest(build: ModuleType) -> None
         (names.short("a"), names.short("b"), "2–4", "slower"),
     ]
     assert f"not comparable: {names.short('d')} failed" in to_text([facts], 140)
+
+
+def test_models_of_ones_own_are_told_apart_in_one_table(build: ModuleType) -> None:
+    plans = [build.cell_plan("a", "old", "alpha"), build.cell_plan("b", "new", "alpha")]
+    result = build.run_result(*[(plan, build.cell_result(plan.id)) for plan in plans])
+    cells = [build.cell_summary(plan.id, plan.workload.name, "alpha", "eager") for plan in plans]
+    compared_ones = build.summary(*cells, comparisons=(compared("a", "b", "slower"),))
+    table, _ = comparison_sections(compared_ones, CellNames(result, cells))
+    assert isinstance(table, Table)
+    assert [row[:2] for row in table.rows] == [("new", "old")]
