@@ -271,7 +271,9 @@ def _presets(request: RunRequest, frameworks: Sequence[Framework]) -> Sequence[S
     if request.settings is not None:
         return (request.settings,)
     several = len({framework.reference.name for framework in frameworks}) > 1
-    return ("as-shipped", "equal") if several else ("as-shipped",)
+    # Presets are compared by their times: one is enough to see that the work is the same.
+    is_timed = request.equivalence != "only"
+    return ("as-shipped", "equal") if several and is_timed else ("as-shipped",)
 
 
 def _schedule(request: RunRequest, groups: Mapping[str, Sequence[CellPlan]]) -> Schedule:
@@ -319,4 +321,6 @@ def _unique(cells: Sequence[CellPlan]) -> tuple[CellPlan, ...]:
 
 
 def _reason(error: FwprofError) -> str:
-    return ": ".join(part for part in (error.what, error.cause) if part)
+    reason = ": ".join(part for part in (error.what, error.cause) if part)
+    # The other cells go on, so that this line is all that is said of it.
+    return f"{reason}; {error.next}" if " install " in error.next else reason

@@ -36,7 +36,7 @@ def equivalence_rows(cells: Sequence[CellSummary], names: CellNames) -> list[tup
             errors = [cell.equivalence.max_error or 0.0 for cell in same]
             rows.append(
                 f"{figures.listed([names.short(cell.id) for cell in (reference, *same)])} do the same work: "
-                f"outputs, loss and gradients agree to {max(errors):.0e} in float64"
+                f"outputs, loss and gradients agree to {_share(max(errors))} in float64"
             )
     rows += _differences(cells, names)
     unchecked: dict[str, list[str]] = {}
@@ -125,7 +125,7 @@ def _amount(one: TensorError) -> str:
     error = one.function_error
     if one.precision_error is not None and one.precision_bound is not None:
         error = one.precision_error if one.precision_error > one.precision_bound else error
-    return f"{error:.0e}"
+    return _share(error)
 
 
 def _largest(cell: CellSummary, kind: str, field: str) -> str:
@@ -137,4 +137,8 @@ def _largest(cell: CellSummary, kind: str, field: str) -> str:
 
 def _written(errors: Sequence[float | None]) -> str:
     known = [error for error in errors if error is not None]
-    return f"{max(known):.0e}" if known else "–"
+    return _share(max(known)) if known else "–"
+
+
+def _share(error: float) -> str:
+    return f"{error:.0e}" if error else "0"
