@@ -44,12 +44,11 @@ def main() -> None:
     options = parser.parse_args()
     print_machine()
     with tempfile.TemporaryDirectory() as runs:
-        plan = fwprof.make_plan(
-            workloads=(options.workload,), plugins=(options.plugin,) * WORKERS, output=runs
-        )
+        plan = fwprof.make_plan(workloads=(options.workload,), plugins=(options.plugin,), output=runs)
+        (cell,) = plan.cells()
         folder = RunFolder.create(plan, machine_facts())
         with RunContext(folder, events.ignore, Cancellation()) as context:
-            workers = [context.open_worker(cell, "0") for cell in plan.cells()]
+            workers = [context.open_worker(cell, str(number)) for number in range(WORKERS)]
             for worker in workers:
                 context.open_cell(worker)
                 worker.ask(frames.WarmUp(program="run", cap_ns=10**9), frames.Warm)

@@ -3,10 +3,12 @@
 A fake framework keeps the CPU busy for exactly the lengths it is told, and the whole engine
 measures it: worker, warm-up, rounds, differences of medians.
 
-    python benchmarks/known_cost.py
+    python benchmarks/known_cost.py [--rounds 30]
 """
 
 from __future__ import annotations
+
+import argparse
 
 from figures import TINY, fakes, print_figure, print_machine
 
@@ -19,6 +21,9 @@ RELATIVE, ABSOLUTE_US = 0.02, 20.0
 
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=30)
+    rounds = parser.parse_args().rounds
     print_machine()
     with fakes() as runs:
         for lengths in CASES_US:
@@ -28,7 +33,7 @@ def main() -> None:
                 workloads=(TINY,),
                 plugins=(plugin,),
                 threads=(1,),
-                rounds=30,
+                rounds=rounds,
                 memory=False,
                 output=str(runs),
             )
