@@ -17,6 +17,7 @@ from fwprof.plugin import ResolvedLayer, UnsupportedError
 from fwprof.plugin import layers as kinds
 from fwprof_tensorflow.layout import read_gradient
 from fwprof_tensorflow.model import TensorFlowModel
+from fwprof_tensorflow.network import gelu_in_float64
 from fwprof_tensorflow.neutral import differences, load_data
 from fwprof_tensorflow.settings import read_settings
 
@@ -299,7 +300,7 @@ def _apply(resolved: ResolvedLayer, tensor: Any, variables: Mapping[str, Any]) -
         case kinds.Flatten():
             return tf.reshape(tensor, (-1, *resolved.output_shape))
         case kinds.Activation():
-            return _ACTIVATIONS[layer.function](tensor)
+            return _activate(layer.function, tensor)
         case _:
             raise UnsupportedError(
                 f"tensorflow:graph has no {type(layer).__name__} for layer {path}",
@@ -311,7 +312,13 @@ def _apply(resolved: ResolvedLayer, tensor: Any, variables: Mapping[str, Any]) -
 def _finish(layer: kinds.Dense | kinds.Conv2d, path: str, tensor: Any, variables: Mapping[str, Any]) -> Any:
     if layer.use_bias:
         tensor = tf.nn.bias_add(tensor, variables[f"{path}.bias"])
-    return _ACTIVATIONS[layer.activation](tensor)
+    return _activate(layer.activation, tensor)
+
+
+def _activate(name: str | None, tensor: Any) -> Any:
+    if name == "gelu" and tensor.dtype == tf.float64:
+        return gelu_in_float64(tensor)
+    return _ACTIVATIONS[name](tensor)
 
 
 def _loss(name: str, logits: Any, targets: Any) -> Any:

@@ -131,7 +131,7 @@ def _is_optimizer(value: object) -> bool:
     return callable(getattr(value, "apply_gradients", None))
 
 
-def _are_variables(value: object) -> bool:
+def _are_variables(value: Any) -> bool:
     is_list = isinstance(value, Sequence) and bool(value)
     return is_list and all(isinstance(each, tf.Variable | tf.keras.Variable) for each in value)
 

@@ -29,7 +29,7 @@ class Network:
 
 
 def build_network(
-    layers: Sequence[ResolvedLayer], inputs: kinds.InputSpec, seed: int, *, drops: bool
+    layers: Sequence[ResolvedLayer], inputs: kinds.InputSpec, seed: int, *, drops: bool, is_exact: bool
 ) -> Network:
     """Return the network of resolved layers, with random weights of keras.
 
@@ -40,15 +40,21 @@ def build_network(
         inputs: what one sample is.
         seed: of dropout's random streams.
         drops: whether dropout drops anything.
+        is_exact: whether constants that tensorflow rounds to float32 are replaced by exact ones.
 
     Raises:
         UnsupportedError: a layer, or its place, is not supported; names it.
     """
-    builder = _Builder(seed=seed, drops=drops)
+    builder = _Builder(seed=seed, drops=drops, is_exact=is_exact)
     dtype = inputs.dtype if inputs.dtype == "int64" else None
     first = tf.keras.Input(inputs.shape, dtype=dtype)
     model = tf.keras.Model(first, builder.chain(layers, first))
     return Network(model=model, parameters=builder.parameters, statistics=builder.statistics)
+
+
+def gelu_in_float64(tensor: Any) -> Any:
+    """Return x·Φ(x); tf.nn.gelu takes √2 in float32, whatever the precision is."""
+    return 0.5 * tensor * (1 + tf.math.erf(tensor * tf.constant(0.5**0.5, tensor.dtype)))
 
 
 class PositionEmbedding(tf.keras.layers.Layer):  # type: ignore[misc]  # untyped in tensorflow
@@ -67,6 +73,7 @@ class PositionEmbedding(tf.keras.layers.Layer):  # type: ignore[misc]  # untyped
 class _Builder:
     seed: int
     drops: bool
+    is_exact: bool
     parameters: dict[str, VariableSlot] = field(default_factory=dict)
     statistics: dict[str, VariableSlot] = field(default_factory=dict)
     _dropouts: int = 0
@@ -80,7 +87,8 @@ class _Builder:
         layer, keras = resolved.layer, tf.keras.layers
         match layer:
             case kinds.Dense():
-                dense = keras.Dense(layer.units, activation=layer.activation, use_bias=layer.use_bias)
+                activation = self._activation(layer.activation)
+                dense = keras.Dense(layer.units, activation=activation, use_bias=layer.use_bias)
                 tensor = dense(tensor)
                 self._keep_kernel_and_bias(resolved, dense)
                 return tensor
@@ -95,7 +103,7 @@ class _Builder:
             case kinds.Flatten():
                 return keras.Flatten(data_format="channels_last")(tensor)
             case kinds.Activation():
-                return keras.Activation(layer.function)(tensor)
+                return keras.Activation(self._activation(layer.function))(tensor)
             case kinds.Dropout():
                 return self._dropout(layer, tensor)
             case kinds.BatchNorm():
@@ -143,7 +151,7 @@ class _Builder:
             layer.size,
             strides=layer.stride,
             padding=layer.padding,
-            activation=layer.activation,
+            activation=self._activation(layer.activation),
             use_bias=layer.use_bias,
             data_format="channels_last",
         )
@@ -158,10 +166,17 @@ class _Builder:
         self._dropouts += 1
         return tf.keras.layers.Dropout(layer.rate, seed=self.seed + self._dropouts)(tensor)
 
+    def _activation(self, name: str | None) -> Any:
+        return gelu_in_float64 if self.is_exact and name == "gelu" else name
+
     def _attention(self, resolved: ResolvedLayer, layer: kinds.Attention, tensor: Any) -> Any:
         _require(resolved, rank=_SEQUENCE, what="(length, channels)")
         channels = resolved.input_shape[-1]
-        attention = tf.keras.layers.MultiHeadAttention(layer.heads, channels // layer.heads)
+        size = channels // layer.heads
+        attention = tf.keras.layers.MultiHeadAttention(layer.heads, size)
+        if self.is_exact:
+            # On its way into tensorflow keras's own number is rounded to float32.
+            attention._inverse_sqrt_key_dim = tf.constant(size**-0.5, tf.float64)
         tensor = attention(tensor, tensor, use_causal_mask=layer.causal)
         for part in ("query", "key", "value", "output"):
             dense = getattr(attention, f"{part}_dense")

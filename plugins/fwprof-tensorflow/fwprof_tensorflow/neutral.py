@@ -40,7 +40,11 @@ class NeutralModel(TrainedModel):
         # Layers, losses and optimizers of keras all take their precision from here.
         tf.keras.config.set_floatx("float64" if cell.precision == "float64" else "float32")
         network = build_network(
-            workload.layers, workload.spec.input, cell.seed, drops=not cell.is_verification
+            workload.layers,
+            workload.spec.input,
+            cell.seed,
+            drops=not cell.is_verification,
+            is_exact=cell.precision == "float64",
         )
         model = network.model
         criterion = _make_loss(workload.spec.loss)
@@ -113,8 +117,18 @@ def differences(cell: CellPlan, layers: Sequence[ResolvedLayer]) -> tuple[str, .
     """Return in words how a verified program differs from the timed one."""
     if not cell.is_verification:
         return ()
-    drops = any(isinstance(resolved.layer, kinds.Dropout) for resolved in walk(layers))
-    found = {cell.precision: cell.precision != "float32", "dropout off": drops}
+    present = [resolved.layer for resolved in walk(layers)]
+    is_exact = cell.precision == "float64"
+    has_gelu = any(
+        "gelu" in (getattr(layer, "activation", None), getattr(layer, "function", None)) for layer in present
+    )
+    found = {
+        cell.precision: cell.precision != "float32",
+        "dropout off": any(isinstance(layer, kinds.Dropout) for layer in present),
+        "gelu's constant in float64": is_exact and has_gelu,
+        "attention's scale in float64": is_exact
+        and any(isinstance(layer, kinds.Attention) for layer in present),
+    }
     return tuple(words for words, applies in found.items() if applies)
 
 
