@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MARGINAL = "* marginal: what the gradients, and the update, add."
 _SESSIONS_FOR_VERDICTS = 5
+_STARTUP = ("import_time", "build_time", "first_step_time", "compile_time")
 _BOUNDS = {"launch": "launching", "compute": "compute", "memory": "memory bandwidth", "data": "data"}
 
 
@@ -154,6 +155,7 @@ def _figures(cells: Sequence[CellSummary], names: CellNames) -> list[Section]:
         Column("import"),
         Column("build"),
         Column("first step"),
+        Column("compile"),
     ]
     rows = [
         (
@@ -162,7 +164,7 @@ def _figures(cells: Sequence[CellSummary], names: CellNames) -> list[Section]:
             *_times(cell, unit),
             _rate(cell.metrics.get("throughput")),
             _memory(cell),
-            *(_single_time(cell, name) for name in ("import_time", "build_time", "first_step_time")),
+            *(_single_time(cell, name) for name in _STARTUP),
         )
         for cell in measured
     ]
@@ -209,7 +211,10 @@ def _memory(cell: CellSummary) -> str:
 
 def _single_time(cell: CellSummary, name: str) -> str:
     value = _value(cell, name)
-    return "–" if value is None else figures.duration(value)
+    if value is None:
+        return "–"
+    # A first step that was no slower than the others compiled nothing.
+    return figures.duration(value) if value > 0 else "~ 0"
 
 
 def _p50(cell: CellSummary, name: str) -> float | None:

@@ -80,6 +80,15 @@ def test_own_loops_stand_beside_the_step_and_not_in_the_table(build: ModuleType)
     assert "own loop        mlp: fit 1.4 × and train_on_batch 1.1 × the step" in text
 
 
+def test_a_first_step_that_compiled_nothing_says_so(build: ModuleType) -> None:
+    result, summary = build.quick_set()
+    first, *others = summary.cells
+    nothing = MetricValue(unit="ns", kind="derived", value=-20_000)
+    cell = msgspec.structs.replace(first, metrics={**first.metrics, "compile_time": nothing})
+    text = to_text(report(result, msgspec.structs.replace(summary, cells=(cell, *others))), 100)
+    assert "18 ms      ~ 0" in text
+
+
 def test_a_run_without_cells_says_what_was_not_there(build: ModuleType) -> None:
     result: RunResult = build.run_result(unavailable={"device gamma": "no driver is loaded"})
     empty: RunSummary = build.summary()
