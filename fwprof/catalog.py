@@ -64,16 +64,13 @@ def find_plugin(kind: str, name: str, environment: Environment | None = None) ->
         PluginError: two distributions use the name.
         PluginUnavailableError: what the plugin runs on is not installed, or not in that version.
     """
-    plugins = (
-        [plugin for plugin in environment.plugins if plugin.ref.kind == kind]
-        if environment
-        else (list_plugins(kind))
-    )
+    installed = environment.plugins if environment else list_plugins(kind)
+    plugins = [plugin for plugin in installed if plugin.ref.kind == kind]
     matches = [plugin for plugin in plugins if plugin.ref.name == name]
     where = f" in environment {environment.name!r}" if environment else ""
-    pip = f"{environment.interpreter} -m pip" if environment else "pip"
+    pip = _pip(environment)
     if not matches:
-        raise _not_found(kind, name, sorted({plugin.ref.name for plugin in plugins}), where, pip)
+        raise _not_found(kind, name, sorted({plugin.ref.name for plugin in plugins}), environment)
     if len(matches) > 1:
         owners = " and ".join(sorted({plugin.ref.distribution for plugin in matches}))
         raise PluginError(
@@ -115,17 +112,25 @@ def kind_of(name: str) -> str:
     return kinds[0]
 
 
-def _not_found(kind: str, name: str, installed: list[str], where: str, pip: str) -> PluginNotFoundError:
+def _not_found(
+    kind: str, name: str, installed: list[str], environment: Environment | None
+) -> PluginNotFoundError:
     close = get_close_matches(name, installed, n=1)
     extra = f"[{NEEDS}]" if kind == "framework" else ""
-    here = ", ".join(installed) if installed else "none"
+    names = ", ".join(installed) if installed else "none"
+    where, there = (f" in environment {environment.name!r}", " there") if environment else ("", "")
+    fwprof = f"{environment.interpreter} -m fwprof.cli.main" if environment else "fwprof"
     return PluginNotFoundError(
         f"no {kind} plugin {name!r} is installed{where}" + (f"; did you mean {close[0]!r}?" if close else ""),
-        cause=f"installed {kind} plugins{' there' if where else ''}: {here}",
-        next="fwprof plugins"
-        if close and not where
-        else f"{pip} install 'fwprof-{name}{extra}'    (if it exists)",
+        cause=f"installed {kind} plugins{there}: {names}",
+        next=f"{fwprof} plugins"
+        if close
+        else f"{_pip(environment)} install 'fwprof-{name}{extra}'    (if it exists)",
     )
+
+
+def _pip(environment: Environment | None) -> str:
+    return f"{environment.interpreter} -m pip" if environment else "pip"
 
 
 def _describe(kind: str, point: metadata.EntryPoint) -> InstalledPlugin:

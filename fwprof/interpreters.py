@@ -97,9 +97,9 @@ def ask(name: str, interpreter: str) -> Environment:
 
 def _find(name: str, interpreter: str) -> str:
     path = Path(interpreter).expanduser()
-    found = shutil.which(interpreter) if path.name == interpreter else str(path.absolute())
     # A link is not followed: that of a virtual environment says which one it is.
-    if found is None or not Path(found).exists():
+    found = (shutil.which(interpreter) if path.name == interpreter else None) or str(path.absolute())
+    if not Path(found).exists():
         raise RequestError(
             f"there is no interpreter {interpreter}",
             cause=f"--python {name}=… names it",

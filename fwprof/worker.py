@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import signal
 import socket
 import sys
@@ -164,6 +165,9 @@ class Worker:
         start = self._clock.now_ns()
         versions = manager.hook.prepare(plan=cell, cache=cache) or {}
         import_ns = self._clock.now_ns() - start
+        if cell.interpreter is not None:
+            # The machine's facts name the other python only.
+            versions = {"python": platform.python_version(), **versions}
         resident = host.resident_bytes() if self._is_isolated else None
         self._host_import = Reading(
             value=resident,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -92,6 +93,7 @@ def test_two_versions_of_one_framework_stand_in_one_table(
     ] == [("clashing", "1.0", "ok"), ("other", "2.0", "ok")]
     assert {one["verdict"] for one in document["comparisons"]} <= {"one process", "not comparable"}
     assert any(one["metric"] == "step_time" and one["ratio"] for one in document["comparisons"])
+    assert document["cells"][1]["versions"]["python"] == platform.python_version()
     cells = api.load("last", str(tmp_path / "fwprof-runs")).plan.cells()
     assert [cell.interpreter for cell in cells] == [None, str(other)]
     assert [cell.framework.version for cell in cells] == ["1.0", "2.0"]

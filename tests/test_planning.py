@@ -378,8 +378,8 @@ def test_the_machines_limits_are_measured_once_a_framework_and_kind_of_cell() ->
     [
         (("fake",), {"memory": False}, 10 + 90 + 12),
         (("fake",), {}, 10 + 90 + 12 + 12),
-        (("fake", "fake:graph"), {"memory": False, "max_seconds": 20.0}, 3 * 10 + 20 + 12),
-        (("fake", "fake:graph"), {"memory": False, "schedule": "sequential"}, 6 * 10 + 90 + 12),
+        (("fake", "fake:graph"), {"memory": False, "max_seconds": 20.0}, 3 * 10 + 20 + 12 + 2 * 10),
+        (("fake", "fake:graph"), {"memory": False, "schedule": "sequential"}, 6 * 10 + 90 + 12 + 2 * 10),
         (("fake",), {"memory": False, "processes": 5}, 5 * (2 * 10 + 90) + 12),
     ],
 )

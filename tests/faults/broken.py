@@ -123,6 +123,20 @@ from fwprof.plugin import hookimpl
 def export(result, destination):
     raise OSError("the printer is on fire")
 """
+POOR = """
+from fwprof.errors import UnsupportedError
+from fwprof.plugin import hookimpl
+from fwprof.testing.fake_framework import FakeFramework
+
+
+class Poor(FakeFramework):
+    @hookimpl
+    def build_model(self, workload, device, options):
+        raise UnsupportedError("the poor framework has no layer 'dense'")
+
+
+plugin = Poor()
+"""
 MISSING_IMPORT = "import nowhere_to_be_found\n"
 
 DISTRIBUTIONS = (
@@ -137,6 +151,7 @@ DISTRIBUTIONS = (
                 "mixed": "broken_mixed",
                 "empty": "broken_empty",
                 "twin": "broken_half",
+                "poor": "broken_poor:plugin",
             },
             "fwprof.devices": {"lostcard": "broken_import", "deadcard": "broken_card"},
             "fwprof.exporters": {"lostlines": "broken_exporter"},
@@ -147,6 +162,7 @@ DISTRIBUTIONS = (
             "broken_half": HALF,
             "broken_mixed": MIXED,
             "broken_empty": EMPTY,
+            "broken_poor": POOR,
             "broken_card": DEADLY,
             "broken_exporter": LOSING,
         },

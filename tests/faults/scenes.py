@@ -25,6 +25,7 @@ import pytest
 
 from fwprof.codec import encode
 from fwprof.records import frames
+from fwprof.testing.environments import make_environment
 
 PATIENCE_SECONDS = 40.0
 """No case waits this long unless it hangs: then it fails."""
@@ -236,6 +237,11 @@ def _full_stdout(place: Place, words: Sequence[str]) -> Done:
     return place.run(["sh", "-c", 'exec "$@" > /dev/full', "sh", *words])
 
 
+def _bare_environment(place: Place, words: Sequence[str]) -> Done:
+    make_environment(place.folder / "bare", borrowed=())
+    return place.run(words)
+
+
 def _stored(place: Place, words: Sequence[str]) -> Done:
     _store(place)
     return place.run(words)
@@ -291,6 +297,7 @@ SCENES: Mapping[str, Callable[[Place, Sequence[str]], Done]] = {
     "parent killed": _parent_killed,
     "reader leaves": _reader_leaves,
     "full stdout": _full_stdout,
+    "bare environment": _bare_environment,
     "stored": _stored,
     "stored, changed": _stored_changed,
     "stored, newer": _stored_newer,

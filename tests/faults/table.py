@@ -34,6 +34,7 @@ Scene = Literal[
     "SIGTERM",
     "parent killed",
     "reader leaves",
+    "bare environment",
     "full stdout",
     "stored",
     "stored, changed",
