@@ -130,6 +130,31 @@ class Slot:
         return np.ascontiguousarray(self.layout.to_canonical(part.numpy()))
 
 
+class BiasSlot(Slot):
+    """The one bias of an LSTM, canonical: torch adds two, which get the same gradient.
+
+    Loaded, the first is the bias and the second zero; read, it is their sum.
+
+    Args:
+        owner: the LSTM.
+    """
+
+    def __init__(self, owner: torch.nn.LSTM) -> None:
+        super().__init__(owner, "bias_ih_l0")
+        self.second = Slot(owner, "bias_hh_l0")
+
+    def read(self) -> Array:
+        """Return the sum of the two."""
+        total: Array = super().read() + self.second.read()
+        return total
+
+    def write(self, array: Array) -> None:
+        """Set the first in place and clear the second."""
+        super().write(array)
+        with torch.no_grad():
+            self.second.tensor.zero_()
+
+
 class VarianceSlot(Slot):
     """The moving variance of a batch norm, canonical: averaged from *biased* batch variances.
 

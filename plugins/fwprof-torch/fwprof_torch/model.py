@@ -42,6 +42,9 @@ class TorchModel(ABC):
         statistics: the same of what training moves without gradients.
     """
 
+    verified_with: tuple[str, ...] = ()
+    """How a program that is verified differs from the timed one."""
+
     def __init__(
         self,
         *,
@@ -69,6 +72,11 @@ class TorchModel(ABC):
         self._has_warm_cache = mode.has_warm_cache()
         # torch counts for the process; what was compiled before is another model's.
         self._breaks_before = _count_all("graph_break")
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers in all parameters."""
+        return sum(parameter.numel() for parameter in self.module.parameters())
 
     @property
     @abstractmethod
@@ -148,10 +156,11 @@ class TorchModel(ABC):
             native_device="+".join(sorted({str(parameter.device) for parameter in parameters})),
             settings=dict(self.settings()),
             versions={"torch": str(torch.__version__), **self.place.versions()},
-            parameter_count=sum(parameter.numel() for parameter in parameters),
+            parameter_count=self.parameter_count,
             batch_size=self.batch_size,
             labels=("warm_cache",) if self._has_warm_cache else (),
             notable=notable_settings(self.place),
+            verified_with=self.verified_with,
         )
 
     def compilations(self) -> int:

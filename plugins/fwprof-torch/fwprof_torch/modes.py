@@ -110,13 +110,14 @@ def suggest_name(word: str, known: Collection[str]) -> str:
 
 
 def _check_cell(cell: CellPlan) -> None:
-    if cell.precision not in PRECISIONS:
+    native = cell.device.native.get("torch", cell.device.kind)
+    is_verified_in_double = cell.precision == "float64" and cell.is_verification and native == "cpu"
+    if cell.precision not in PRECISIONS and not is_verified_in_double:
         raise UnsupportedError(
             f"torch cannot train in {cell.precision} here",
             cause=_known("precisions", PRECISIONS),
             next="use --precision float32",
         )
-    native = cell.device.native.get("torch", cell.device.kind)
     if cell.precision == "tf32" and not native.startswith("cuda"):
         raise UnsupportedError(
             f"{cell.device.name} has no tf32",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fwprof.plugin import ResolvedLayer, UnsupportedError
 from fwprof.plugin import layers as kinds
-from fwprof_torch.layout import CONV, DENSE, SAME, Layout, Slot, VarianceSlot, dense_after_flatten
+from fwprof_torch.layout import CONV, DENSE, SAME, BiasSlot, Layout, Slot, VarianceSlot, dense_after_flatten
 
 _IMAGE = 3
 _SEQUENCE = 2
@@ -91,6 +91,26 @@ class AverageOverSequence(nn.Module):
         return inputs.mean(dim=1)
 
 
+class LastOutput(nn.Module):
+    """The output of an LSTM at the last position of (batch, length, channels)."""
+
+    def __init__(self, lstm: nn.LSTM) -> None:
+        super().__init__()
+        self.lstm = lstm
+
+    def forward(self, inputs: Tensor) -> Tensor:  # noqa: D102 (nn.Module's own)
+        outputs: Tensor = self.lstm(inputs)[0]
+        return outputs[:, -1]
+
+
+class EveryOutput(LastOutput):
+    """The outputs of an LSTM at every position."""
+
+    def forward(self, inputs: Tensor) -> Tensor:  # noqa: D102 (nn.Module's own)
+        outputs: Tensor = self.lstm(inputs)[0]
+        return outputs
+
+
 class WithAxisMoved(nn.Module):
     """Applies a module to a tensor whose axis `source` is at `target` for it."""
 
@@ -159,6 +179,8 @@ class _Builder:
                 return [positions]
             case kinds.Attention():
                 return [self._attention(resolved, layer)]
+            case kinds.Lstm():
+                return [self._lstm(resolved, layer)]
             case kinds.AverageOverSequence():
                 _require(resolved, rank=_SEQUENCE, what="(length, channels)")
                 return [AverageOverSequence()]
@@ -246,6 +268,18 @@ class _Builder:
             output_bias=Slot(attention.out_proj, "bias"),
         )
         return module
+
+    def _lstm(self, resolved: ResolvedLayer, layer: kinds.Lstm) -> nn.Module:
+        _require(resolved, rank=_SEQUENCE, what="(length, channels)")
+        # torch's gates lie in canonical order: input, forget, cell, output.
+        lstm = nn.LSTM(resolved.input_shape[-1], layer.units, batch_first=True)
+        self._keep(
+            resolved,
+            kernel=Slot(lstm, "weight_ih_l0", DENSE),
+            recurrent_kernel=Slot(lstm, "weight_hh_l0", DENSE),
+            bias=BiasSlot(lstm),
+        )
+        return EveryOutput(lstm) if layer.return_sequences else LastOutput(lstm)
 
     def _keep(self, resolved: ResolvedLayer, **slots: Slot) -> None:
         for name, slot in slots.items():

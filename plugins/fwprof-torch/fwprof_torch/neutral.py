@@ -1,7 +1,8 @@
-"""A neutral workload in torch: network, cross-entropy and optimizer from canonical weights."""
+"""A neutral workload in torch: network, loss and optimizer from canonical weights."""
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from fwprof_torch.layout import image_to_torch
 from fwprof_torch.model import TorchModel
 from fwprof_torch.network import build_network
 from fwprof_torch.state import clear_optimizer
+from fwprof_torch.verification import canonical_step, is_adam, simplify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from fwprof.plugin import Batch, LoadedWorkload, Options
     from fwprof_torch.modes import Mode
@@ -26,50 +28,57 @@ if TYPE_CHECKING:
     Pair = tuple[torch.Tensor, torch.Tensor]
 
 
+_LOSSES: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "cross_entropy": functional.cross_entropy,
+    "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
+}
+
+
 class NeutralModel(TorchModel):
-    """The network of a neutral workload, its mean cross-entropy and its optimizer.
+    """The network of a neutral workload, its mean loss and its optimizer.
 
     Args:
         workload: layers, canonical weights and batches.
-        dtype: of parameters and inputs; float64 serves checks of the mathematics.
 
     Raises:
         UnsupportedError: a layer, the loss or the optimizer is not supported.
     """
 
-    def __init__(
-        self,
-        workload: LoadedWorkload,
-        place: Place,
-        mode: Mode,
-        options: Options,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, workload: LoadedWorkload, place: Place, mode: Mode, options: Options) -> None:
         if workload.spec is None:
             raise UnsupportedError(f"workload {workload.name} has no layers for torch to build")
-        if workload.spec.loss != "cross_entropy":
+        cell, criterion = options.cell, _LOSSES.get(workload.spec.loss)
+        if criterion is None:
             raise UnsupportedError(f"torch has no loss {workload.spec.loss!r} here")
         self._weights = workload.weights
-        self._dtype = dtype
+        self._dtype = torch.float64 if cell.precision == "float64" else torch.float32
         self._batch_size = len(workload.batches[0].targets) if workload.batches else 0
         network = build_network(workload.layers, lambda: self._batch_size)
-        module = network.module.to(place.device, dtype)
+        module = network.module.to(place.device, self._dtype)
+        optimizer = _make_optimizer(workload.spec.optimizer, module)
 
         def loss(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            return functional.cross_entropy(module(inputs), targets)
+            return criterion(module(inputs), targets)
 
         super().__init__(
             module=module,
-            optimizer=_make_optimizer(workload.spec.optimizer, module),
+            optimizer=optimizer,
             loss=loss,
             parameters=network.parameters,
             statistics=network.statistics,
             place=place,
             mode=mode,
-            cell=options.cell,
+            cell=cell,
         )
+        if cell.is_verification:
+            self._verify(optimizer, mode)
         self._pipeline = _endless(self._load_data(workload.batches))
         self.reset()
+
+    @property
+    def parameter_count(self) -> int:
+        """Trainable numbers; the two biases of an LSTM are one."""
+        return sum(prod(slot.shape) for slot in self._trained.values())
 
     @property
     def batch_size(self) -> int:
@@ -97,13 +106,24 @@ class NeutralModel(TorchModel):
         logits: torch.Tensor = self.module(staged[0])
         return logits
 
+    def _verify(self, optimizer: torch.optim.Optimizer, mode: Mode) -> None:
+        """Become the program that is verified; before the first step, when nothing is compiled yet."""
+        words = [str(self._dtype).removeprefix("torch."), *simplify(self.module)]
+        if is_adam(optimizer):
+            # Compiled, it would be compiled anew at each step, whose epsilon is another constant.
+            self.update = canonical_step(optimizer)
+            words.append("Adam's epsilon scaled to the canonical form")
+            words += ["the optimizer's step not compiled"] if mode.compile_optimizer else []
+        self.verified_with = tuple(words)
+
     def _convert(self, batch: Batch) -> Pair:
         inputs = image_to_torch(batch.inputs) if batch.inputs.ndim == 4 else batch.inputs
         # torch.tensor copies, so that the data is aligned as torch's own is.
         values = torch.tensor(np.ascontiguousarray(inputs))
         if values.is_floating_point():
             values = values.to(self._dtype)
-        return values, torch.tensor(batch.targets, dtype=torch.int64)
+        targets = torch.tensor(batch.targets)
+        return values, targets.to(self._dtype if targets.is_floating_point() else torch.int64)
 
     def _place_pair(self, inputs: torch.Tensor, targets: torch.Tensor) -> Pair:
         device = self.place.device

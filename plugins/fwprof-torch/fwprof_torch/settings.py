@@ -51,11 +51,11 @@ def read_settings(
     return {
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),
-        "compile": is_compiled,
-        "compile_optimizer": is_optimizer_compiled,
+        "jit": is_compiled,
+        "jit_optimizer": is_optimizer_compiled,
         "default_dtype": _name(torch.get_default_dtype()),
         "parameter_dtype": _parameter_dtype(module),
-        "memory_format": _memory_format(module),
+        "layout": _layout(module),
         "grad_enabled": torch.is_grad_enabled(),
         "float32_matmul_precision": _read(torch.get_float32_matmul_precision),
         "matmul_fp32_precision": torch.backends.cuda.matmul.fp32_precision,
@@ -75,7 +75,7 @@ def read_settings(
 
 def notable_settings(place: Place) -> tuple[str, ...]:
     """Return the settings that a reader wants to see first: those that change what a step costs here."""
-    everywhere = ("threads", "float32_matmul_precision", "compile", "graph_breaks")
+    everywhere = ("threads", "float32_matmul_precision", "jit", "graph_breaks")
     return everywhere if place.is_host else (*everywhere, "cudnn_allow_tf32", "cudnn_benchmark")
 
 
@@ -95,7 +95,7 @@ def _parameter_dtype(module: torch.nn.Module) -> str:
     return "+".join(sorted({_name(parameter.dtype) for parameter in module.parameters()}))
 
 
-def _memory_format(module: torch.nn.Module) -> str:
+def _layout(module: torch.nn.Module) -> str:
     images = [parameter for parameter in module.parameters() if parameter.dim() == 4]
     is_channels_last = any(
         image.is_contiguous(memory_format=torch.channels_last) and not image.is_contiguous()

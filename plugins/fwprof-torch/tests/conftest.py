@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -70,6 +71,10 @@ def _resolve(layer: Any, shape: tuple[int, ...], path: str) -> ResolvedLayer:
                 own |= {f"{part}_kernel": (channels, channels), f"{part}_bias": (channels,)}
         case layers.AverageOverSequence():
             output = shape[1:]
+        case layers.Lstm():
+            output = (shape[0], layer.units) if layer.return_sequences else (layer.units,)
+            gates = 4 * layer.units
+            own = {"kernel": (channels, gates), "recurrent_kernel": (layer.units, gates), "bias": (gates,)}
         case layers.Residual():
             inner = resolve(layer.layers, shape, f"{path}.")
     return ResolvedLayer(
@@ -95,6 +100,7 @@ def _make_workload(
     optimizer: Any = None,
     vocabulary: int = 0,
     batches: int = 8,
+    loss: Any = "cross_entropy",
 ) -> LoadedWorkload:
     random = np.random.default_rng(11)
     resolved = resolve(specs, shape)
@@ -111,6 +117,8 @@ def _make_workload(
             if vocabulary
             else random.normal(size=(batch, *shape)).astype(np.float32)
         )
+        if loss == "binary_cross_entropy":
+            return Batch(inputs, random.integers(0, 2, (batch, classes)).astype(np.float32))
         return Batch(inputs=inputs, targets=random.integers(0, classes, batch))
 
     return LoadedWorkload(
@@ -120,6 +128,7 @@ def _make_workload(
             input=layers.InputSpec(shape=shape, dtype="int64" if vocabulary else "float32"),
             layers=tuple(specs),
             classes=classes,
+            loss=loss,
             optimizer=optimizer or layers.Sgd(learning_rate=0.1),
         ),
         layers=resolved,
@@ -154,12 +163,16 @@ def _make_cell(**changes: Any) -> CellPlan:
 def build(options: Callable[..., Options]) -> Callable[..., Any]:
     """Build a workload through the hook; `double` in float64, past the hook."""
 
-    def make(workload: LoadedWorkload, *, double: bool = False, **changes: Any) -> Any:
+    def make(
+        workload: LoadedWorkload, *, double: bool = False, is_verification: bool = False, **changes: Any
+    ) -> Any:
         made = options(**changes)
+        precision = "float64" if double or is_verification else made.cell.precision
+        cell = msgspec.structs.replace(made.cell, precision=precision, is_verification=is_verification)
+        made = Options(cell=cell, cache=made.cache)
         if not double:
-            return plugin.build_model(workload=workload, device=made.cell.device, options=made)
-        place = open_place(made.cell.device)
-        return NeutralModel(workload, place, Mode(), made, dtype=torch.float64)
+            return plugin.build_model(workload=workload, device=cell.device, options=made)
+        return NeutralModel(workload, open_place(cell.device), Mode(), made)
 
     return make
 

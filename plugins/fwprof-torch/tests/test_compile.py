@@ -65,8 +65,8 @@ def test_compiled_training_is_eager_training(compile_workload, build):
         np.testing.assert_allclose(model.parameters()[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
     found = model.describe()
     assert found.mode == "compile"
-    assert found.settings["compile"] is True
-    assert found.settings["compile_optimizer"] is False
+    assert found.settings["jit"] is True
+    assert found.settings["jit_optimizer"] is False
     assert found.settings["graph_breaks"] == 0
     assert any(Path(torch._inductor.codecache.cache_dir()).iterdir())
 
@@ -106,7 +106,7 @@ def test_a_compiled_optimizer_updates_alike_and_survives_a_reset(compile_workloa
     model.reset()
     assert take_steps(workload, model, programs, 4) == pytest.approx(losses, rel=1e-6)
     assert model.compilations() == before
-    assert model.settings()["compile_optimizer"] is True
+    assert model.settings()["jit_optimizer"] is True
 
 
 def test_a_cache_that_holds_compiled_code_is_labelled_warm(compile_workload, cache, make_workload):

@@ -42,6 +42,8 @@ class TestEager(FrameworkConformance):
 
 # torch's compiler still uses torch.jit inside, which torch itself has deprecated.
 @pytest.mark.filterwarnings("ignore:`torch.jit.*is deprecated:DeprecationWarning")
+# It also looks at .grad of tensors between the two graphs that an LSTM breaks a model into.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 class TestCompile(FrameworkConformance):
     plugin = "fwprof_torch.plugin"
     name = "torch"

@@ -271,7 +271,7 @@ def test_a_model_the_user_compiled_is_described_as_compiled(take_over):
     native["model"].compile()
     model, _ = take_over(native)
     assert model.describe().mode == "compile"
-    assert model.settings()["compile"] is True
+    assert model.settings()["jit"] is True
 
 
 class TestBert:

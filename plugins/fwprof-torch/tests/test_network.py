@@ -60,6 +60,18 @@ def attend(x, w, layer):
     return mixed @ w["output_kernel"] + w["output_bias"]
 
 
+def remember(x, w, units):
+    output = cell = np.zeros((len(x), units))
+    outputs = []
+    for t in range(x.shape[1]):
+        gates = x[:, t] @ w["kernel"] + output @ w["recurrent_kernel"] + w["bias"]
+        i, f, g, o = (gates[:, k * units : (k + 1) * units] for k in range(4))
+        cell = special.expit(f) * cell + special.expit(i) * np.tanh(g)
+        output = special.expit(o) * np.tanh(cell)
+        outputs.append(output)
+    return np.stack(outputs, 1)
+
+
 def apply_layer(resolved, x, weights):
     layer, path = resolved.layer, resolved.path
     w = {name.removeprefix(f"{path}."): value for name, value in weights.items()}
@@ -96,6 +108,9 @@ def apply_layer(resolved, x, weights):
             return attend(x, w, layer)
         case layers.AverageOverSequence():
             return x.mean(1)
+        case layers.Lstm():
+            y = remember(x, w, layer.units)
+            return y if layer.return_sequences else y[:, -1]
         case layers.Residual():
             y = x
             for inner in resolved.inner:
@@ -172,6 +187,10 @@ CASES = {
             layers.Dense(units=3),
         ),
         IDS,
+    ),
+    "lstm": (
+        (layers.Lstm(units=4, return_sequences=True), layers.Lstm(units=5), layers.Dense(units=3)),
+        SEQUENCE,
     ),
     "causal attention": (
         (layers.Attention(heads=3, causal=True), layers.AverageOverSequence(), layers.Dense(units=3)),
@@ -294,6 +313,7 @@ def test_moving_statistics_follow_the_biased_batch_statistics(build, make_worklo
     [
         ((layers.Conv2d(filters=2, size=1),), (4, 4), "Conv2d at 0 takes an image"),
         ((layers.Embedding(vocabulary=3, units=2),), (4, 4), r"Embedding at 0 takes ids"),
+        ((layers.Lstm(units=2),), (4,), r"Lstm at 0 takes \(length, channels\)"),
         ((layers.Attention(heads=1),), (4,), r"Attention at 0 takes \(length, channels\)"),
         ((layers.BatchNorm(),), (2, 2, 2, 2), "batch_norm at 0 takes at most"),
     ],
