@@ -42,6 +42,7 @@ def short(**fields: Any) -> dict[str, Any]:
         "rounds": 2,
         "max_seconds": 0.5,
         "memory": False,
+        "equivalence": "skip",
         **fields,
     }
 
@@ -72,12 +73,20 @@ def test_the_order_of_all_events_of_a_run_of_two_cells() -> None:
         threads.add(threading.get_ident())
 
     fwprof.profile(
-        **short(plugins=("fake", "fake:graph"), schedule="interleaved", memory=True), observer=observe
+        **short(plugins=("fake", "fake:graph"), schedule="interleaved", memory=True, equivalence="check"),
+        observer=observe,
     )
     one, two = "mlp-small.fake.fakecard-0", "mlp-small.fake-graph.fakecard-0"
     opened = ("import", "build", "first_step")
+    verified = ("import", "build", "verify", "finish")
     assert [line for line in heard if not line.startswith("round")] == [
         "RunPlanned",
+        "pass mlp-small equivalence",
+        *[
+            line
+            for cell in (one, one, two, two)
+            for line in (*(f"{cell}: {s}" for s in verified), f"{cell}: ok")
+        ],
         "group mlp-small, session 1 of 1",
         *(f"{one}: {stage}" for stage in opened),
         *(f"{two}: {stage}" for stage in opened),

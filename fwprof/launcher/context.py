@@ -25,6 +25,15 @@ from fwprof.store import RunFolder
 from fwprof.store.layout import REPLICA, VERIFICATION
 from fwprof.workloads.inputs import write_inputs
 
+AT_ONCE = 2
+"""Workers that are not timed live so many at a time; more would only wait for each other."""
+
+
+def side_by_side(cells: Sequence[CellPlan]) -> Sequence[Sequence[CellPlan]]:
+    """Return cells as they may run while nothing is timed: two at a time, or alone on their device."""
+    count = 1 if any(cell.device.exclusive for cell in cells) else AT_ONCE
+    return [cells[first : first + count] for first in range(0, len(cells), count)]
+
 
 class RunContext:
     """Opens workers for one run, and leaves nothing of them behind.
@@ -138,6 +147,11 @@ class RunContext:
             passes: which meters take part.
             with_data: whether it needs the whole data set.
         """
+        self.begin_to_open(worker, passes, with_data=with_data)
+        return worker.hear(frames.Ready) is not None
+
+    def begin_to_open(self, worker: CellWorker, passes: Sequence[str], *, with_data: bool = False) -> None:
+        """As `open_cell`, without waiting: the worker's `hear` waits for `Ready`."""
         cell = worker.cell
         try:
             inputs = self._inputs(cell, with_data=with_data)
@@ -151,7 +165,7 @@ class RunContext:
                     next=error.next,
                 )
             )
-            return False
+            return
         order = frames.Open(
             cell=cell,
             schedule=self.plan.schedule,
@@ -159,7 +173,7 @@ class RunContext:
             cache=str(self.cache()),
             passes=tuple(passes),
         )
-        return worker.ask(order, frames.Ready) is not None
+        worker.tell(order)
 
     def cache(self) -> Path:
         """Return a new empty folder for what a framework caches on disk."""

@@ -7,6 +7,7 @@ Owns which workers that takes, two of them at a time. What their answers say is 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +16,13 @@ import msgspec
 
 from fwprof.codec import encode
 from fwprof.comparison.equivalence import judge_answers
-from fwprof.errors import FwprofError
+from fwprof.errors import RequestError
 from fwprof.events import PassStarted
 from fwprof.launcher.cell import CellWorker
-from fwprof.launcher.context import RunContext
+from fwprof.launcher.context import RunContext, side_by_side
 from fwprof.records import CellPlan, Equivalence, Group, frames
 from fwprof.workloads.answers import CHECK_SAMPLES, Answers, load_answers, write_check_inputs
 from fwprof.workloads.language import parameter_shapes, state_shapes
-
-AT_ONCE = 2
-"""Nothing is timed meanwhile; more would only wait for each other, and for memory."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,14 @@ def verify_group(context: RunContext, group: Group) -> None:
         found = {
             cell: {kind: answered[_key(plan)] for kind, plan in both.items()} for cell, both in plans.items()
         }
-        for cell_id, equivalence in _judge_all(cells, found).items():
-            context.folder.add_equivalence(cell_id, equivalence)
+        judged = _judge_all(cells, found)
+    except RequestError as error:
+        # Data that does not fit is every cell's failure, told when they are opened.
+        judged = {cell.id: Equivalence(reason=": ".join((error.what, error.cause))) for cell in cells}
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    for cell_id, equivalence in judged.items():
+        context.folder.add_equivalence(cell_id, equivalence)
 
 
 def _why_not(context: RunContext, cells: Sequence[CellPlan]) -> str:
@@ -97,47 +99,38 @@ def _key(plan: CellPlan) -> bytes:
 def _ask_all(
     context: RunContext, wanted: Mapping[bytes, CellPlan], scratch: Path
 ) -> Mapping[bytes, _Answered]:
-    inputs: dict[tuple[bytes, int], Path] = {}
+    """Let a worker answer for each plan, all from the same inputs.
+
+    Raises:
+        RequestError: there are no such inputs.
+    """
+    inputs = context.scratch("check-inputs-")
+    first = next(iter(wanted.values()))
+    write_check_inputs(first.workload, first.seed, inputs)
     answered: dict[bytes, _Answered] = {}
-    waiting = list(wanted.items())
-    while waiting:
-        now, waiting = waiting[:AT_ONCE], waiting[AT_ONCE:]
+    for plans in side_by_side(list(wanted.values())):
         context.check_cancelled()
-        workers: list[CellWorker] = []
+        workers = [context.open_verifier(plan, _journal_name(plan)) for plan in plans]
         try:
-            begun: list[tuple[bytes, CellWorker, Path]] = []
-            for key, plan in now:
-                destination = scratch / str(len(answered) + len(begun))
-                destination.mkdir()
-                work = (encode((plan.workload.spec, plan.workload.layers)), plan.seed)
-                try:
-                    if work not in inputs:
-                        inputs[work] = context.scratch("check-inputs-")
-                        write_check_inputs(plan.workload, plan.seed, inputs[work])
-                except FwprofError as error:
-                    del inputs[work]
-                    answered[key] = _Answered(failure=": ".join(filter(None, (error.what, error.cause))))
-                    continue
-                worker = context.open_verifier(plan, plan.precision + _suffix(plan))
-                workers.append(worker)
+            destinations = [Path(tempfile.mkdtemp(dir=scratch)) for _ in plans]
+            for plan, worker, destination in zip(plans, workers, destinations, strict=True):
                 worker.tell(
                     frames.Verify(
                         cell=plan,
-                        inputs=str(inputs[work]),
+                        inputs=str(inputs),
                         cache=str(context.cache()),
                         destination=str(destination),
                     )
                 )
-                begun.append((key, worker, destination))
-            for key, worker, destination in begun:
-                answered[key] = _hear(worker, destination)
+            for plan, worker, destination in zip(plans, workers, destinations, strict=True):
+                answered[_key(plan)] = _hear(worker, destination)
         finally:
             context.close(workers)
     return answered
 
 
-def _suffix(plan: CellPlan) -> str:
-    return "" if plan.precision == "float64" else f".{plan.settings_preset}"
+def _journal_name(plan: CellPlan) -> str:
+    return plan.precision if plan.precision == "float64" else f"{plan.precision}.{plan.settings_preset}"
 
 
 def _hear(worker: CellWorker, destination: Path) -> _Answered:

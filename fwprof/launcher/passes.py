@@ -36,22 +36,38 @@ RAISED_AGAIN = {
 NOT_ISOLATED = "measured inside the caller's process, where the model's share cannot be told apart"
 
 
-def measure_resources(context: RunContext, cell: CellPlan) -> None:
-    """Measure memory, then energy, in a fresh process that only builds and trains."""
-    worker = context.open_worker(cell, "memory")
+def measure_resources(context: RunContext, cells: Sequence[CellPlan]) -> None:
+    """Measure memory, then energy, in fresh processes that only build and train.
+
+    Args:
+        context: the run.
+        cells: start and take up memory side by side, which changes neither's; the energy of a
+            machine is read while one of them works.
+    """
+    workers = [context.open_worker(cell, "memory") for cell in cells]
     try:
         if not context.is_isolated:
             nothing = Reading(value=None, unit="bytes", reason=NOT_ISOLATED)
             readings = {"host_peak": nothing, "host_import": nothing}
-            worker.note(frames.Readings(pass_name="memory", readings=readings))
-        elif context.open_cell(worker, ("memory", "energy")):
-            for pass_name, seconds in (("memory", MEMORY_SECONDS), ("energy", ENERGY_SECONDS)):
+            for worker in workers:
+                worker.note(frames.Readings(pass_name="memory", readings=readings))
+        else:
+            for worker in workers:
+                context.begin_to_open(worker, ("memory", "energy"))
+            opened = [worker for worker in workers if worker.hear(frames.Ready) is not None]
+            memory = frames.TakeReadings(pass_name="memory", seconds=MEMORY_SECONDS, rate_hz=SAMPLE_HZ)
+            for worker in opened:
+                worker.tell(memory)
+            for worker in opened:
+                worker.hear(frames.Readings)
+            energy = frames.TakeReadings(pass_name="energy", seconds=ENERGY_SECONDS, rate_hz=SAMPLE_HZ)
+            for worker in opened:
                 context.check_cancelled()
-                order = frames.TakeReadings(pass_name=pass_name, seconds=seconds, rate_hz=SAMPLE_HZ)
-                worker.ask(order, frames.Readings)
-        worker.finish()
+                worker.ask(energy, frames.Readings)
+        for worker in workers:
+            worker.finish()
     finally:
-        context.close([worker])
+        context.close(workers)
 
 
 def train(context: RunContext, cell: CellPlan, epochs: int) -> None:

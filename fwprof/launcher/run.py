@@ -7,7 +7,7 @@ from fwprof.cancellation import Cancellation
 from fwprof.errors import InterruptedRunError
 from fwprof.events import Observer, PassStarted, RunStored
 from fwprof.launcher import passes
-from fwprof.launcher.context import RunContext
+from fwprof.launcher.context import RunContext, side_by_side
 from fwprof.launcher.equivalence import verify_group
 from fwprof.launcher.schedules import run_session
 from fwprof.records import RunResult
@@ -45,8 +45,8 @@ def _measure(context: RunContext) -> None:
     alive = [cell for cell in plan.cells() if context.has_figures(cell.id)]
     if plan.request.memory and alive:
         context.observer(PassStarted(name="memory"))
-        for cell in alive:
-            passes.measure_resources(context, cell)
+        for cells in side_by_side(alive):
+            passes.measure_resources(context, cells)
     neutral = [cell for cell in alive if cell.workload.spec is not None]
     if plan.request.epochs and neutral:
         context.observer(PassStarted(name="training"))
