@@ -2,7 +2,7 @@
 
 A plugin implements the hooks of its kind with `@fwprof.plugin.hookimpl`. pluggy lets an
 implementation leave out arguments it does not need. Adding an optional hook or an argument is
-compatible; anything else raises `API_VERSION`.
+compatible; anything else raises `API_VERSION`. They stand in the order in which they fire.
 """
 
 from __future__ import annotations
@@ -22,6 +22,18 @@ PROJECT = "fwprof"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec(firstresult=True)
+def devices() -> Sequence[Device] | None:
+    """List the devices that are here.
+
+    Called: in a probe child process, before planning; not timed. Must not import a framework.
+    Kind: device. Required.
+
+    Raises:
+        PluginUnavailableError: none can be used; the message says what was looked for.
+    """
 
 
 @hookspec(firstresult=True)
@@ -57,6 +69,7 @@ def build_model(workload: LoadedWorkload, device: Device, options: Options) -> M
 
     Raises:
         UnsupportedError: a layer, a precision or the variant is not supported; names it.
+        RequestError: what the user's own factory returned cannot be trained; names the key.
     """
 
 
@@ -64,8 +77,11 @@ def build_model(workload: LoadedWorkload, device: Device, options: Options) -> M
 def train_step(model: Model) -> Programs | None:
     """Return the programs that the core will time.
 
-    Called: in the worker, once, after `build_model`, outside any timed region.
+    Called: in the worker, once, after `build_model`; timed with it.
     Kind: framework. Required.
+
+    Raises:
+        UnsupportedError: there are no programs for this model.
     """
 
 
@@ -73,46 +89,16 @@ def train_step(model: Model) -> Programs | None:
 def measure(model: Model | None, device: Device) -> Sequence[Meter] | None:
     """Return the meters of this plugin.
 
-    Called: in the worker, once, after `train_step`, outside any timed region.
+    Called: in the worker, once, after `train_step`; not timed.
     Kind: framework, device, meter. Required for meters, optional for the others.
 
     Args:
         model: what `build_model` returned.
         device: the cell's device.
-    """
 
-
-@hookspec(firstresult=True)
-def export(result: RunResult, destination: Path) -> Sequence[Path] | None:
-    """Write a stored run in another format; return the paths written.
-
-    Called: in a child process, once an export, after the run is stored.
-    Kind: exporter. Required.
-
-    Args:
-        result: the stored records; nothing live.
-        destination: the path the user named; a file or a folder as the format needs.
-    """
-
-
-@hookspec(firstresult=True)
-def devices() -> Sequence[Device] | None:
-    """List the devices that are here.
-
-    Called: in a probe child process, before planning. Must not import a framework.
-    Kind: device. Required.
-
-    Raises:
-        PluginUnavailableError: none can be used; the message says what was looked for.
-    """
-
-
-@hookspec(firstresult=True)
-def peak_kernels(device: Device, plan: CellPlan, cache: Path) -> PeakKernels | None:
-    """Return the framework's own matrix product and copy on the device.
-
-    Called: in a worker of its own, after `prepare`; the core times what is returned.
-    Kind: framework. Optional: without it the core measures NumPy's on the host alone.
+    Returns:
+        The meters. One that cannot read is returned all the same: it raises nothing, its reading is
+        null and says why.
     """
 
 
@@ -120,6 +106,34 @@ def peak_kernels(device: Device, plan: CellPlan, cache: Path) -> PeakKernels | N
 def is_out_of_memory(error: BaseException) -> bool | None:
     """Say whether an exception of the framework means that memory ran out.
 
-    Called: in the worker, after any exception.
+    Called: in the worker, after any exception; not timed. What it raises itself counts as no.
     Kind: framework. Optional: without it only MemoryError counts.
+    """
+
+
+@hookspec(firstresult=True)
+def peak_kernels(device: Device, plan: CellPlan, cache: Path) -> PeakKernels | None:
+    """Return the framework's own matrix product and copy on the device.
+
+    Called: in a worker of its own, after `prepare`; not timed, what is returned is.
+    Kind: framework. Optional: without it the core measures NumPy's on the host alone.
+
+    Raises:
+        UnsupportedError: the device or the precision has none.
+    """
+
+
+@hookspec(firstresult=True)
+def export(result: RunResult, destination: Path) -> Sequence[Path] | None:
+    """Write a stored run in another format; return the paths written.
+
+    Called: in a child process, once an export, after the run is stored; not timed.
+    Kind: exporter. Required.
+
+    Args:
+        result: the stored records; nothing live.
+        destination: the path the user named; a file or a folder as the format needs.
+
+    Raises:
+        OSError: it cannot be written there.
     """

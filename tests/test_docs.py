@@ -104,6 +104,13 @@ def run_page(page: Path, home: Path, with_long_blocks: bool) -> None:
         "COLUMNS": "120",
         "FWPROF_MAX_SECONDS": "2",  # the commands are under test, not their figures
         "FWPROF_NO_MEMORY": "1",
+        # What a page installs, it installs for itself: from its own folder alone, and below it.
+        "PIP_TARGET": str(folder / "site"),
+        "PYTHONPATH": str(folder / "site"),
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",  # pip reads the variable as a value of what it negates
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
     for block in blocks_of(page):
         if "file" in block.marks:

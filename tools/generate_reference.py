@@ -170,6 +170,11 @@ def hooks_page() -> str:
     parts = [
         f"`API_VERSION` is {hookspecs.API_VERSION}. Adding an optional hook or an argument keeps it. A\n"
         "plugin imports what it needs from `fwprof.plugin`, and may leave out arguments it does not use.",
+        "They stand in the order in which they fire. What one raises in a worker becomes the fate of its\n"
+        "cell, and the other cells go on: `UnsupportedError` and `PluginUnavailableError` make it\n"
+        "`unsupported`, `MemoryError` and what `is_out_of_memory` knows `out_of_memory`, all else `failed`,\n"
+        "with its traceback. Used by example: [write a framework plugin]"
+        "(../how-to/write-a-framework-plugin.md),\n[write a device plugin](../how-to/write-a-device-plugin.md).",
     ]
     for hook in hooks:
         parts += [f"## {hook.__name__}", signature_block(hook), markdown_of(hook)]
