@@ -57,11 +57,11 @@ def test_every_wheel_holds_its_licence_types_and_no_tests(wheels: Path) -> None:
         assert not [name for name in names if name.startswith(("tests/", "docs/", "plugins/"))], wheel.name
 
 
-def test_the_core_wheel_holds_the_built_in_workloads(wheels: Path) -> None:
+def test_the_core_wheel_holds_the_built_in_workloads_and_their_texts(wheels: Path) -> None:
     in_tree = {
         file.relative_to(ROOT).as_posix()
         for file in (ROOT / "fwprof").rglob("*")
-        if file.suffix in {".py", ".yaml", ".typed"}
+        if file.suffix in {".py", ".yaml", ".typed", ".gz"}
     }
     in_wheel = set(zipfile.ZipFile(next(wheels.glob("fwprof-*.whl"))).namelist())
     assert in_tree <= in_wheel

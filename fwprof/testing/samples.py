@@ -6,6 +6,7 @@ Owns nothing but plausible values. No measuring happened here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from fwprof.plugin import CellPlan, Description, Device, Scalar, layers
 from fwprof.records import (
@@ -44,6 +45,10 @@ WORKLOAD = Workload(
     classes=5,
     optimizer=layers.Sgd(learning_rate=0.1),
 )
+
+MLP_BN = Path(__file__).with_name("mlp-bn.yaml")
+"""A workload of dense layers with batch_norm between them, whose statistics frameworks average by
+different rules: for tests of equal work, too small to be worth timing."""
 
 
 def sample_cell(

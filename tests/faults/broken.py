@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from fwprof.testing.installed import FAKES, FakeDistribution
 
 PRINTED_BYTES = 200_000_000
@@ -176,6 +178,14 @@ DISTRIBUTIONS = (
 )
 
 WORKLOAD = "name: mine\nlayers:\n  - dense: {units: 4}\n"
+WITH_WEIGHTS = """\
+name: mine
+input: {{shape: [4]}}
+layers: [{{kind: dense, units: 3}}]
+classes: 3
+optimizer: {{kind: sgd, learning_rate: 0.1}}
+weights: {file}
+"""
 NONSENSE_BYTES = 10_000_000
 FILES = {
     "net.py": FACTORIES,
@@ -188,6 +198,8 @@ FILES = {
         f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
         for before, name in zip("abcdefgh", "bcdefghi", strict=True)
     ),
+    "turned_weights.yaml": WITH_WEIGHTS.format(file="turned.npz"),
+    "damaged_weights.yaml": WITH_WEIGHTS.format(file="net.py"),
     "object.yaml": "name: !!python/object/apply:os.system ['echo no']\n",
     "there.csv": "mine\n",
 }
@@ -197,6 +209,8 @@ def write_files(folder: Path) -> None:
     """Write every file that a case names into a folder."""
     for name, text in FILES.items():
         (folder / name).write_text(text, encoding="utf-8")
+    with (folder / "turned.npz").open("wb") as file:
+        np.savez(file, **{"0.kernel": np.ones((3, 4)), "0.bias": np.ones(3)})
 
 
 def write_nonsense(folder: Path) -> None:

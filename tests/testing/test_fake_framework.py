@@ -6,13 +6,24 @@ from msgspec.structs import replace
 
 from fwprof import codec
 from fwprof.errors import UnsupportedError
+from fwprof.execution.passes import train
 from fwprof.plugin import LoadedWorkload, Options, RunResult, layers
 from fwprof.testing import fake_device, fake_meter, native_network
 from fwprof.testing.clock import FakeClock
 from fwprof.testing.conformance.cases import load_case
 from fwprof.testing.fake_framework import FakeFramework, plugin, runtime
-from fwprof.testing.samples import STEP_NS, sample_cell, sample_result
+from fwprof.testing.samples import MLP_BN, STEP_NS, sample_cell, sample_result
+from fwprof.workloads import find_workload, plan_workload
+from fwprof.workloads.inputs import read_data_set, read_inputs, write_inputs
 
+SHORT_TEXT = {
+    "input.shape[0]": 12,
+    "data.min_length": 4,
+    "data.samples": 512,
+    "layers[0].vocabulary": 20,
+    "layers[0].units": 8,
+    "layers[1].units": 8,
+}
 LENGTHS = {"forward_us": 100, "backward_us": 200, "update_us": 50, "data_us": 7, "compile_us": 1000}
 
 
@@ -153,3 +164,22 @@ def test_the_sample_of_a_run_is_one_that_could_be_stored():
     assert codec.decode_stored(codec.encode(result), RunResult, "run.json") == result
     programs = [block.program for block in result.cells[0].measurements[0].blocks]
     assert sorted(programs) == sorted([*STEP_NS] * 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("text-lstm", {**SHORT_TEXT, "optimizer.learning_rate": 1e-2}),
+        (str(MLP_BN), {"optimizer.learning_rate": 1e-2}),
+    ],
+)
+def test_the_fake_learns_text_and_normalised_numbers(tmp_path, name, changes):
+    spec = find_workload(name, changes)
+    plan = plan_workload(spec, 32)
+    write_inputs(plan, 32, 0, tmp_path, with_data_set=True)
+    model, programs, _ = build(tmp_path, read_inputs(tmp_path, plan), workload=plan)
+    reports = []
+    train(model, programs, read_data_set(tmp_path), 32, 4, 0, reports.append)
+    validation = [each for points in reports for each in points if each.split == "validation"]
+    assert validation[-1].accuracy > 0.6
+    assert validation[-1].loss < np.log(max(spec.classes, 2))
