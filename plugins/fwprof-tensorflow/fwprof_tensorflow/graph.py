@@ -19,7 +19,7 @@ from fwprof_tensorflow.layout import read_gradient
 from fwprof_tensorflow.model import TensorFlowModel
 from fwprof_tensorflow.network import gelu_in_float64
 from fwprof_tensorflow.neutral import differences, load_data
-from fwprof_tensorflow.settings import read_settings
+from fwprof_tensorflow.settings import read_settings, set_precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,8 +91,8 @@ class GraphModel(TensorFlowModel):
                 next="use --plugin tensorflow",
             )
         cell = options.cell
-        # The pipeline converts its batches to this precision.
-        tf.keras.config.set_floatx("float64" if cell.precision == "float64" else "float32")
+        # The pipeline converts its batches to it.
+        set_precision(cell)
         self._dtype = np.dtype(tf.keras.config.floatx())
         self._weights = workload.weights
         graph = tf.Graph()

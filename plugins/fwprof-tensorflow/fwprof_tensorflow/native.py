@@ -187,15 +187,9 @@ def _make_steps(parts: Parts, mode: Mode) -> Steps:
 
     def loss(inputs: Any, targets: Any) -> Any:
         value = parts.loss(targets, call(inputs, is_training=True))
-        if value.shape.rank != 0:
-            raise RequestError(
-                "the model factory's 'loss' returned more than one number",
-                cause=f"its shape is {value.shape}",
-                next="reduce it, e.g. by tf.reduce_mean",
-            )
         # Penalties that layers of keras add by themselves: a loop of one's own adds them so.
         penalties = getattr(parts.model, "losses", ())
-        return tf.add_n([value, *penalties]) if penalties else value
+        return value + tf.add_n(penalties) if penalties else value
 
     def infer(inputs: Any) -> Any:
         outputs = call(inputs, is_training=False)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from fwprof.plugin import ResolvedLayer, UnsupportedError
 from fwprof.plugin import layers as kinds
 from fwprof_tensorflow.network import build_network
+from fwprof_tensorflow.settings import set_precision
 from fwprof_tensorflow.steps import Steps
 from fwprof_tensorflow.trained import TrainedModel
 
@@ -37,8 +38,7 @@ class NeutralModel(TrainedModel):
             raise UnsupportedError(f"workload {workload.name} has no layers for tensorflow to build")
         cell = options.cell
         self._weights = workload.weights
-        # Layers, losses and optimizers of keras all take their precision from here.
-        tf.keras.config.set_floatx("float64" if cell.precision == "float64" else "float32")
+        set_precision(cell)
         network = build_network(
             workload.layers,
             workload.spec.input,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from fwprof.plugin import RequestError
 from fwprof_tensorflow.layout import read_gradient
 
 if TYPE_CHECKING:
@@ -51,16 +52,31 @@ class TensorFlowPrograms:
             tf.test.experimental.sync_devices()
 
     def read(self, result: Result) -> tuple[float, Gradients | None]:
-        """Return the loss, and after G the canonical gradients."""
+        """Return the loss, and after G the canonical gradients.
+
+        Raises:
+            RequestError: the user's own loss is not one number.
+        """
         if not isinstance(result, tuple):
-            return float(result), None
+            return _number(result), None
         loss, gradients = result
         pairs = zip(self._model.trained.items(), gradients, strict=True)
-        return float(loss), {name: read_gradient(gradient, slot) for (name, slot), gradient in pairs}
+        return _number(loss), {name: read_gradient(gradient, slot) for (name, slot), gradient in pairs}
 
     def next_batch(self) -> Staged:
         """D: fetch one batch and stage it."""
         return self._model.next_batch()
+
+
+def _number(loss: Any) -> float:
+    # Looked at here, since autograph hides what is raised while a step is traced.
+    if loss.shape.rank:
+        raise RequestError(
+            "the model factory's 'loss' returned more than one number",
+            cause=f"its shape is {loss.shape}",
+            next="reduce it, e.g. by tf.reduce_mean",
+        )
+    return float(loss)
 
 
 class EagerPrograms(TensorFlowPrograms):

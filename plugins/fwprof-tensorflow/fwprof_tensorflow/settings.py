@@ -24,6 +24,14 @@ def apply_preset(cell: CellPlan) -> None:
         tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
+def set_precision(cell: CellPlan) -> None:
+    """Let layers, losses and optimizers of keras that are made from now on take the cell's precision."""
+    name = "float64" if cell.precision == "float64" else "float32"
+    # Two switches: optimizers and losses follow the first, layers the second.
+    tf.keras.config.set_floatx(name)
+    tf.keras.config.set_dtype_policy(name)
+
+
 def read_settings(
     variables: Sequence[Any], optimizer: Any, *, is_compiled: bool, is_traced: bool
 ) -> dict[str, Scalar]:

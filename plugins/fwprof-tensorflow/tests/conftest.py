@@ -20,6 +20,10 @@ from fwprof_tensorflow import plugin
 
 Layers = Sequence[Any]
 
+# tensorflow takes them once a process: before anything is computed, and as conformance asks for them.
+tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.config.threading.set_inter_op_parallelism_threads(1)
+
 
 def _make_workload(
     specs: Layers,
@@ -116,8 +120,10 @@ def _kept_environment() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _keep_global_settings() -> Any:
-    config = tf.config.experimental
-    tf32, floatx = config.tensor_float_32_execution_enabled(), tf.keras.config.floatx()
+    products, keras = tf.config.experimental, tf.keras.config
+    tf32, floatx = products.tensor_float_32_execution_enabled(), keras.floatx()
+    policy = keras.dtype_policy()
     yield
-    config.enable_tensor_float_32_execution(tf32)
-    tf.keras.config.set_floatx(floatx)
+    products.enable_tensor_float_32_execution(tf32)
+    keras.set_floatx(floatx)
+    keras.set_dtype_policy(policy)
