@@ -24,10 +24,11 @@ from fwprof.comparison.rule import (
 )
 from fwprof.comparison.series import TERMS, Session, batch_size, sessions_of, shared_rounds
 from fwprof.metrics import METRICS
-from fwprof.records import CellPlan, CellResult, Comparison, RunResult
+from fwprof.records import CellPlan, CellResult, Comparison, Group, RunResult
 from fwprof.statistics import mean_interval, percentile_interval, resampled_medians
 
 STEP = "step_time"
+PRESET = "settings preset"
 COMPARED = (STEP, "forward_time", "backward_time", "optimizer_time")
 """Metrics that are compared: the step, which alone is ranked, and its phases."""
 
@@ -39,6 +40,8 @@ class Member:
     plan: CellPlan
     cell: CellResult
     sessions: Mapping[int, Session]
+    presets: frozenset[str]
+    """Its own, and those under which it would have been measured again without a difference."""
 
     @property
     def is_whole_graph(self) -> bool:
@@ -56,11 +59,7 @@ def compare_cells(result: RunResult, stored: Mapping[str, Collection[float]]) ->
     cells = {cell.id: cell for cell in result.cells}
     comparisons = []
     for group in result.plan.groups:
-        members = [
-            Member(plan=plan, cell=cells[plan.id], sessions=sessions_of(cells[plan.id]))
-            for plan in group.cells
-            if plan.id in cells
-        ]
+        members = _members(group, cells)
         for metric in COMPARED:
             judged = _judge_group(members, metric, stored.get(metric, ()))
             comparisons += [
@@ -68,6 +67,25 @@ def compare_cells(result: RunResult, stored: Mapping[str, Collection[float]]) ->
                 for i, j in sorted(judged)
             ]
     return comparisons
+
+
+def _members(group: Group, cells: Mapping[str, CellResult]) -> Sequence[Member]:
+    """Return the cells of a group that stand for themselves."""
+    stands_for = {plan.id: {plan.settings_preset} for plan in group.cells}
+    for plan in group.cells:
+        failure = cells[plan.id].failure if plan.id in cells else None
+        if failure is not None and failure.same_as in stands_for:
+            stands_for[failure.same_as] |= stands_for.pop(plan.id)
+    return [
+        Member(
+            plan=plan,
+            cell=cells[plan.id],
+            sessions=sessions_of(cells[plan.id]),
+            presets=frozenset(stands_for[plan.id]),
+        )
+        for plan in group.cells
+        if plan.id in cells and plan.id in stands_for
+    ]
 
 
 def comparison_of(metric: str, a: CellResult, b: CellResult, judgement: Judgement) -> Comparison:
@@ -106,7 +124,7 @@ def traits_of(plan: CellPlan, cell: CellResult) -> Mapping[str, object]:
         "workload": plan.workload.name if plan.workload.native is None else None,
         "batch size": batch_size(cell, plan),
         "precision": plan.precision,
-        "settings preset": plan.settings_preset,
+        PRESET: plan.settings_preset,
         "world size": plan.world_size,
         "data pipeline": plan.data_pipeline,
         "trainable layers": plan.trainable,
@@ -124,6 +142,8 @@ def _why_not(a: Member, b: Member, metric: str) -> str | None:
             return f"{metric} of {member.cell.id} is not above zero in every session"
     left, right = traits_of(a.plan, a.cell), traits_of(b.plan, b.cell)
     for name, value in left.items():
+        if name == PRESET and a.presets & b.presets:
+            continue
         if value != right[name]:
             return f"different {name}: {value} and {right[name]}"
     if metric != STEP and a.is_whole_graph != b.is_whole_graph:
@@ -136,19 +156,30 @@ def _judge_group(
     members: Sequence[Member], metric: str, stored: Collection[float]
 ) -> Mapping[Pair, Judgement]:
     judged: dict[Pair, Judgement] = {}
-    families: dict[int, set[int]] = {}
+    comparable: list[Pair] = []
     for i, j in combinations(range(len(members)), 2):
         if why := _why_not(members[i], members[j], metric):
             # What keeps two steps apart keeps their phases apart: it is said once.
             if metric == STEP or _why_not(members[i], members[j], STEP) is None:
                 judged[i, j] = not_comparable(why)
         else:
-            # Being comparable is an equivalence: the lowest index names the family.
-            first = next((name for name, family in families.items() if i in family), i)
-            families.setdefault(first, {i}).update((i, j))
-    for family in families.values():
-        judged.update(_judge_family(members, sorted(family), metric, stored))
+            comparable.append((i, j))
+    for preset in dict.fromkeys(member.plan.settings_preset for member in members):
+        for family in _families(
+            [pair for pair in comparable if all(preset in members[one].presets for one in pair)]
+        ):
+            # A pair that both presets hold was judged with the first one's table.
+            judged = {**_judge_family(members, family, metric, stored), **judged}
     return judged
+
+
+def _families(pairs: Sequence[Pair]) -> Sequence[Sequence[int]]:
+    """Return the sets of cells that are judged as one table: within a preset all that can be are."""
+    families: dict[int, set[int]] = {}
+    for i, j in pairs:
+        first = next((name for name, family in families.items() if i in family), i)
+        families.setdefault(first, {i}).update((i, j))
+    return [sorted(family) for family in families.values()]
 
 
 def _judge_family(

@@ -20,7 +20,8 @@ from fwprof.errors import RequestError
 from fwprof.events import PassStarted
 from fwprof.launcher.cell import CellWorker
 from fwprof.launcher.context import RunContext, side_by_side
-from fwprof.records import CellPlan, Equivalence, Group, frames
+from fwprof.launcher.presets import Presets
+from fwprof.records import CellPlan, Description, Equivalence, Group, frames
 from fwprof.workloads.answers import CHECK_SAMPLES, Answers, load_answers, write_check_inputs
 from fwprof.workloads.language import parameter_shapes, state_shapes
 
@@ -30,16 +31,26 @@ class _Answered:
     """What became of one verifying worker."""
 
     answers: Answers | None = None
-    verified_with: tuple[str, ...] = ()
+    description: Description | None = None
     failure: str = ""
 
+    @property
+    def verified_with(self) -> tuple[str, ...]:
+        """How the program differed from the timed one."""
+        return self.description.verified_with if self.description else ()
 
-def verify_group(context: RunContext, group: Group) -> None:
+
+def verify_group(context: RunContext, group: Group, presets: Presets) -> None:
     """Compare what the cells of a group compute, and store what came of it.
 
     Each cell is asked in float64 on the host, which decides whether it is the same function, and in
     its own precision on its own device. Cells that differ in neither share their workers. The
     reference is the first cell that can be asked in float64. A group of one cell is left alone.
+
+    Args:
+        context: the run.
+        group: the cells.
+        presets: learns which cells are the same but for the name of their preset.
     """
     cells = group.cells
     if len(cells) < 2:
@@ -58,6 +69,8 @@ def verify_group(context: RunContext, group: Group) -> None:
             cell: {kind: answered[_key(plan)] for kind, plan in both.items()} for cell, both in plans.items()
         }
         judged = _judge_all(cells, found)
+        if context.plan.schedule.sessions:
+            _skip_identical(context, cells, found, presets)
     except RequestError as error:
         # Data that does not fit is every cell's failure, told when they are opened.
         judged = {cell.id: Equivalence(reason=": ".join((error.what, error.cause))) for cell in cells}
@@ -142,8 +155,24 @@ def _hear(worker: CellWorker, destination: Path) -> _Answered:
     described = worker.description
     return _Answered(
         answers=load_answers(destination),
-        verified_with=described.description.verified_with if described else (),
+        description=described.description if described else None,
     )
+
+
+def _skip_identical(
+    context: RunContext,
+    cells: Sequence[CellPlan],
+    found: Mapping[str, Mapping[str, _Answered]],
+    presets: Presets,
+) -> None:
+    """Store which cells need no timing: they say of themselves what another preset said."""
+    for cell in cells:
+        description = found[cell.id]["own"].description
+        failure = presets.compare(cell, description) if description else None
+        if failure is not None:
+            journal = context.folder.journal(cell.id, "0")
+            journal.append(frames.Failed(failure=failure))
+            journal.close()
 
 
 def _judge_all(

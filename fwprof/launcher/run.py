@@ -9,6 +9,7 @@ from fwprof.events import Observer, PassStarted, RunStored
 from fwprof.launcher import passes
 from fwprof.launcher.context import RunContext, side_by_side
 from fwprof.launcher.equivalence import verify_group
+from fwprof.launcher.presets import Presets
 from fwprof.launcher.schedules import run_session
 from fwprof.records import RunResult
 from fwprof.store import RunFolder
@@ -35,13 +36,13 @@ def run_plan(folder: RunFolder, observer: Observer, cancellation: Cancellation) 
 
 def _measure(context: RunContext) -> None:
     plan = context.plan
+    presets = Presets()
     if plan.request.equivalence != "skip":
         for group in plan.groups:
-            verify_group(context, group)
-    skip: set[str] = set()
+            verify_group(context, group, presets)
     for session in range(plan.schedule.sessions):
         for group in plan.groups:
-            run_session(context, group, session, skip)
+            run_session(context, group, session, presets)
     alive = [cell for cell in plan.cells() if context.has_figures(cell.id)]
     if plan.request.memory and alive:
         context.observer(PassStarted(name="memory"))

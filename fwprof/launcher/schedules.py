@@ -10,13 +10,12 @@ import statistics as stdlib_statistics
 import time
 from collections.abc import Sequence
 
-import msgspec
-
 from fwprof import host
 from fwprof.events import GroupStarted, RoundDone
 from fwprof.launcher.cell import CellWorker
 from fwprof.launcher.context import RunContext
-from fwprof.records import CellPlan, Failure, Group, ProgramName, frames
+from fwprof.launcher.presets import Presets
+from fwprof.records import CellPlan, Group, ProgramName, frames
 from fwprof.statistics import widest_half_width
 
 PROGRAMS: tuple[ProgramName, ...] = ("run", "forward", "forward_backward", "pipelined", "next_batch")
@@ -32,22 +31,22 @@ QUIET_LOOKS = 2
 """In a row: a spinning thread that was not given a core for one look is not quiet."""
 
 
-def run_session(context: RunContext, group: Group, session: int, skip: set[str]) -> None:
+def run_session(context: RunContext, group: Group, session: int, presets: Presets) -> None:
     """Measure every cell of a group once, by the plan's schedule.
 
     Args:
         context: the run.
         group: the cells.
         session: which session, from 0.
-        skip: ids of cells that an earlier session found to be the same as another; grows.
+        presets: which cells were found to be the same as another.
     """
     schedule = context.plan.schedule
     context.observer(GroupStarted(group=group.name, session=session, sessions=schedule.sessions))
-    cells = [cell for cell in group.cells if cell.id not in skip]
+    cells = [cell for cell in group.cells if cell.id not in presets.skipped]
     if schedule.kind == "sequential" and len(cells) + schedule.replica > 1:
-        _Sequential(context, group, session).run(cells, skip)
+        _Sequential(context, group, session).run(cells, presets)
     else:
-        _Interleaved(context, group, session).run(cells, skip)
+        _Interleaved(context, group, session).run(cells, presets)
 
 
 class _Session:
@@ -143,12 +142,12 @@ class _Session:
 class _Interleaved(_Session):
     """All workers live; each round runs every program of every cell, so that drift falls on all alike."""
 
-    def run(self, cells: Sequence[CellPlan], skip: set[str]) -> None:
+    def run(self, cells: Sequence[CellPlan], presets: Presets) -> None:
         """Measure until the widest paired interval is narrow enough, or the time is used up."""
         workers = self._start(cells, replica_of=self._control(cells))
         try:
             self._open(workers)
-            _skip_identical(workers, skip, {})
+            _skip_identical(workers, presets)
             begin = time.monotonic()
             self._warm_up(workers)
             self._rounds(workers, begin)
@@ -185,7 +184,7 @@ class _Interleaved(_Session):
 class _Sequential(_Session):
     """One worker lives at a time; each cell is visited twice, A B … B A, each time by a fresh process."""
 
-    def run(self, cells: Sequence[CellPlan], skip: set[str]) -> None:
+    def run(self, cells: Sequence[CellPlan], presets: Presets) -> None:
         """Measure as many rounds a visit as the first visit's share of the time allows."""
         control = self._control(cells)
         visits = [(cell, False) for cell in cells] + ([(control, True)] if control else [])
@@ -196,17 +195,16 @@ class _Sequential(_Session):
         counts = (None, None) if rounds is None else ((rounds + 1) // 2, rounds // 2)
         # One round alone needs no way back.
         ways = (visits,) if rounds == 1 else (visits, visits[::-1])
-        seen: dict[bytes, str] = {}
         failed: set[tuple[str, bool]] = set()
         for turn, way in enumerate(ways):
             is_last = turn == len(ways) - 1
             for cell, is_replica in way:
-                if (cell.id, is_replica) in failed or cell.id in skip:
+                if (cell.id, is_replica) in failed or cell.id in presets.skipped:
                     continue
                 workers = self._start([] if is_replica else [cell], replica_of=cell if is_replica else None)
                 try:
                     self._open(workers)
-                    _skip_identical(workers, skip, seen)
+                    _skip_identical(workers, presets)
                     begin = time.monotonic()
                     self._warm_up(workers, share)
                     done = self._visit(workers, turn * (counts[0] or 0), counts[turn], half, begin, share)
@@ -268,19 +266,10 @@ def settle(pids: Sequence[int | None], cap_ns: int) -> None:
         used = now
 
 
-def _skip_identical(workers: Sequence[CellWorker], skip: set[str], seen: dict[bytes, str]) -> None:
-    """Measure once what two presets turn out to be: the same settings, read back."""
+def _skip_identical(workers: Sequence[CellWorker], presets: Presets) -> None:
+    """End the workers of cells that turn out to be another cell's."""
     for worker in workers:
-        if not worker.is_alive or worker.description is None or worker.is_replica:
-            continue
-        plan = msgspec.structs.replace(worker.cell, id="", settings_preset="as-shipped")
-        key = msgspec.json.encode((plan, worker.description))
-        if seen.setdefault(key, worker.cell.id) != worker.cell.id:
-            skip.add(worker.cell.id)
-            worker.fail(
-                Failure(
-                    fate="skipped",
-                    stage="build",
-                    message=f"its settings read back the same as those of {seen[key]}: measured once",
-                )
-            )
+        if worker.is_alive and worker.description is not None and not worker.is_replica:
+            failure = presets.compare(worker.cell, worker.description.description)
+            if failure is not None:
+                worker.fail(failure)

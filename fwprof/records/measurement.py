@@ -112,6 +112,8 @@ class Failure(Record, frozen=True, kw_only=True):
     message: str
     next: str = ""
     traceback: str = ""
+    same_as: str = ""
+    """Of a cell that was skipped: the cell that was measured in its place."""
 
 
 class TrainingPoint(Record, frozen=True, kw_only=True):

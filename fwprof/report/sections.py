@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from fwprof.records.result import LABELS
 from fwprof.report import figures
 from fwprof.report.equivalence import equivalence_table
 from fwprof.report.layout import Facts, Line, Section
 from fwprof.report.names import CellNames, chosen_name
 from fwprof.report.ranking import comparison_sections
+from fwprof.report.settings import presets_rows, same_as, settings_rows
 from fwprof.report.table import Column, Table
 
 if TYPE_CHECKING:
-    from fwprof.records import CellResult, CellSummary, MetricValue, RunResult, RunSummary, Scalar
+    from fwprof.records import CellResult, CellSummary, MetricValue, RunResult, RunSummary
     from fwprof.report.figures import Unit
 
 _MARGINAL = "* marginal: what the gradients, and the update, add."
@@ -28,7 +31,9 @@ _BOUNDS = {"launch": "launching", "compute": "compute", "memory": "memory bandwi
 
 def report(result: RunResult, summary: RunSummary) -> list[Section]:
     """Say everything a person should read of a run, in the order they read it."""
-    names = CellNames(result, summary.cells)
+    # A cell that stands under another preset's name is no row of its own.
+    cells = [cell for cell in summary.cells if not same_as(result, cell)]
+    names = CellNames(result, cells)
     if result.plan.schedule.sessions == 0:
         return [
             Line(heading(result, summary), is_heading=True),
@@ -37,21 +42,22 @@ def report(result: RunResult, summary: RunSummary) -> list[Section]:
         ]
     facts = [
         ("plan", _plan(result)),
-        *_settings(summary.cells, names),
+        *settings_rows(cells, names),
+        *presets_rows(result, cells, names),
     ]
     return [
         Line(heading(result, summary), is_heading=True),
         Facts(tuple(facts)),
-        *_figures(summary.cells, names),
-        *comparison_sections(summary, names),
+        *_figures(cells, names),
+        *comparison_sections(msgspec.structs.replace(summary, cells=tuple(cells)), names),
         Facts(
             (
-                *_own_loops(summary.cells, names),
-                *_bounds(summary.cells, names),
-                *_training(summary.cells, names),
-                *_quality(result, summary, names),
-                *_missing(result, summary.cells),
-                *_failures(result, summary.cells),
+                *_own_loops(cells, names),
+                *_bounds(cells, names),
+                *_training(cells, names),
+                *_quality(result, cells, names),
+                *_missing(result, cells),
+                *_failures(result, cells),
                 *_recommendations(summary, names),
             )
         ),
@@ -91,43 +97,6 @@ def _plan(result: RunResult) -> str:
     took = figures.wait(result.duration_ns / 1e9)
     parts.append(f"interrupted after {took}" if result.is_interrupted else f"took {took}")
     return "   ".join((parts[0], ", ".join(parts[1:])))
-
-
-def _settings(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
-    described = [cell for cell in cells if cell.settings]
-    if not cells:
-        return []
-    said = [names.part(cells[0].id, "settings") + ":"] if "settings" not in names.varying else []
-    if "precision" not in names.varying:
-        said.append(cells[0].precision + ",")
-    if "threads" not in names.varying:
-        said.append(figures.plural(cells[0].threads, "thread") + ",")
-    values: dict[str, dict[str, list[str]]] = {}
-    for cell in described:
-        for key, value in cell.settings.items():
-            owners = values.setdefault(key, {}).setdefault(_spoken(value), [])
-            owner = names.short(cell.id, without=("workload",))
-            if owner not in owners:
-                owners.append(owner)
-    values.pop("threads", None)
-    notable = {name for cell in described for name in cell.notable} or values.keys()
-    same = [
-        f"{_title(key)} {next(iter(by))}," for key, by in values.items() if len(by) == 1 and key in notable
-    ]
-    more = sum(len(by) == 1 and key not in notable for key, by in values.items())
-    said += [*same, f"{more} more (--json)"] if more else same
-    rows = [("settings", " ".join(said).rstrip(",:"))]
-    for key, by in values.items():
-        if len(by) > 1:
-            text = "; ".join(f"{value} ({', '.join(owners)})" for value, owners in by.items())
-            rows.append(("" if len(rows) > 1 else "differ", f"{_title(key)}: {text}"))
-    return rows
-
-
-def _spoken(value: Scalar) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return "unset" if value is None else str(value)
 
 
 def _title(key: str) -> str:
@@ -282,8 +251,8 @@ def _training(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str,
     return rows
 
 
-def _quality(result: RunResult, summary: RunSummary, names: CellNames) -> list[tuple[str, str]]:
-    measured = [cell for cell in summary.cells if _p50(cell, "step_time") is not None]
+def _quality(result: RunResult, cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
+    measured = [cell for cell in cells if _p50(cell, "step_time") is not None]
     if not measured:
         return []
     carried: dict[str, list[str]] = {}

@@ -5,10 +5,14 @@ from __future__ import annotations
 from types import ModuleType
 
 import pytest
+from msgspec.structs import replace
 
 from fwprof.cli.compare import status_of as status_of_gates
 from fwprof.cli.exit_status import status_of
 from fwprof.errors import ExitCode
+from fwprof.records import Failure
+
+SAME = Failure(fate="skipped", stage="build", message="measured once", same_as="c")
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,12 @@ def test_the_status_follows_from_the_fates(build: ModuleType, fates: list[str], 
 def test_a_cell_that_died_after_some_rounds_is_a_partial_result(build: ModuleType) -> None:
     cell = build.cell_result("c", fate="killed")
     assert status_of(build.run_result((build.cell_plan("c", "mlp", "alpha"), cell))) is ExitCode.PARTIAL
+
+
+def test_a_cell_measured_under_another_preset_is_no_gap(build: ModuleType) -> None:
+    one = (build.cell_plan("c", "mlp", "alpha"), build.cell_result("c"))
+    same = replace(build.failed_cell("d", "skipped"), failure=SAME)
+    assert status_of(build.run_result(one, (build.cell_plan("d", "mlp", "alpha"), same))) is ExitCode.DONE
 
 
 def test_what_could_not_be_planned_makes_a_run_partial(build: ModuleType) -> None:

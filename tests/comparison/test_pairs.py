@@ -200,3 +200,23 @@ def test_models_of_ones_own_with_other_batches_are_not_comparable(build: Any, se
     plans = [build.plan(name, workload=own_model(name), batch_size=None) for name in "ab"]
     (one,) = compared(build.run(*cells, plans=plans))
     assert (one.verdict, one.why) == ("not comparable", "different batch size: 64 and 32")
+
+
+def test_a_cell_measured_once_for_both_presets_is_compared_under_both(build: Any, sessions: Any) -> None:
+    skipped = Failure(fate="skipped", stage="build", message="measured once", same_as="a")
+    cells = [
+        build.cell("a", *sessions(MS)),
+        build.cell("b", *sessions(2 * MS, seed=1)),
+        build.cell("a.equal", fate="skipped", failure=skipped),
+        build.cell("b.equal", *sessions(3 * MS, seed=2)),
+    ]
+    plans = [
+        build.plan("a"),
+        build.plan("b"),
+        build.plan("a.equal", settings_preset="equal"),
+        build.plan("b.equal", settings_preset="equal"),
+    ]
+    found = {(one.a, one.b): one for one in compared(build.run(*cells, plans=plans))}
+    assert set(found) == {("a", "b"), ("a", "b.equal"), ("b", "b.equal")}
+    assert [found["a", name].verdict for name in ("b", "b.equal")] == ["slower", "slower"]
+    assert found["b", "b.equal"].why == "different settings preset: as-shipped and equal"

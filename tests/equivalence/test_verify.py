@@ -165,6 +165,20 @@ def test_a_comparison_verifies_before_it_times(place: Path) -> None:
     )
 
 
+def test_presets_that_read_back_the_same_are_found_before_anything_is_timed(place: Path) -> None:
+    run = fwprof(
+        place, "profile", "images.yaml", "--plugin", "fake", "--plugin", "fake:graph", "--settings", "both",
+        "--rounds", "2", "--max-seconds", "1", "--no-memory",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "as shipped and equal read back the same for every cell: measured once" in run.stdout
+    assert "skipped" not in run.stdout
+    assert run.stdout.count("not comparable") == 0
+    (folder,) = [Path(line.split()[1]) for line in run.stdout.splitlines() if line.startswith("saved")]
+    (journal,) = (place / folder / "cells").glob("images.fake.*equal/*.jsonl")
+    assert journal.read_text().count("\n") == 1
+
+
 def test_no_verify_leaves_the_cells_unchecked(place: Path) -> None:
     run = fwprof(
         place, "profile", "images.yaml", "--plugin", "fake", "--plugin", "fake:graph", "--no-verify",

@@ -13,6 +13,7 @@ import pytest
 from fwprof.cancellation import Cancellation
 from fwprof.events import Event, RoundDone
 from fwprof.launcher.context import RunContext
+from fwprof.launcher.presets import Presets
 from fwprof.launcher.schedules import PROGRAMS, WARMED, run_session
 from fwprof.records import Block, Description, Failure, Group, RunResult, Schedule, Startup, frames
 from fwprof.store import RunFolder
@@ -127,13 +128,13 @@ class Run:
             is_isolated=False,
         )
         self.events: list[Event] = []
-        self.skip: set[str] = set()
+        self.presets = Presets()
         run = RunFolder.create(plan, stored.machine)
         context = Context(run, self.events.append, Cancellation())
         context.orders, context.links, context.answer = [], [], answer
         self.orders, self.links = context.orders, context.links
         with context:
-            run_session(context, group, session, self.skip)
+            run_session(context, group, session, self.presets)
         self.result: RunResult = run.finish(is_interrupted=False)
 
     def blocks(self) -> list[tuple[int, frames.RunBlock]]:
@@ -261,10 +262,10 @@ def test_presets_that_read_back_the_same_are_measured_once(measure: Callable[...
         return None
 
     run = measure(2, same, presets=True, max_rounds=2, kind=kind)
-    assert len(run.skip) == 1
-    (kept,) = {"cell0", "cell1"} - run.skip
+    assert len(run.presets.skipped) == 1
+    (kept,) = {"cell0", "cell1"} - run.presets.skipped
     by_id = {cell.id: cell for cell in run.result.cells}
-    skipped = by_id[next(iter(run.skip))]
+    skipped = by_id[next(iter(run.presets.skipped))]
     assert (by_id[kept].fate, skipped.fate) == ("ok", "skipped")
     assert skipped.failure is not None
     assert skipped.failure.message == f"its settings read back the same as those of {kept}: measured once"

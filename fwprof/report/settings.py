@@ -1,0 +1,72 @@
+"""Settings of the cells of a table: those they share, and above all those in which they differ.
+
+Owns the wording. Reads what frameworks said of themselves, never what was asked of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fwprof.report import figures
+
+if TYPE_CHECKING:
+    from fwprof.records import CellSummary, RunResult, Scalar
+    from fwprof.report.names import CellNames
+
+
+def same_as(result: RunResult, cell: CellSummary) -> str:
+    """Return the id of the cell that stands for this one; empty: it stands for itself."""
+    failure = next((one.failure for one in result.cells if one.id == cell.id), None)
+    return failure.same_as if failure else ""
+
+
+def presets_rows(result: RunResult, cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
+    """Say which cells stand for both presets."""
+    twice = [one.failure.same_as for one in result.cells if one.failure and one.failure.same_as]
+    if not twice:
+        return []
+    owners = [names.short(cell.id, without=("settings",)) for cell in cells if cell.id in twice]
+    rest = len(cells) - len(owners)
+    who = figures.listed(owners) if rest else "every cell"
+    return [("presets", f"as shipped and equal read back the same for {who}: measured once")]
+
+
+def settings_rows(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
+    """Say the notable settings that all share, then every one in which cells differ."""
+    described = [cell for cell in cells if cell.settings]
+    if not cells:
+        return []
+    said = [names.part(cells[0].id, "settings") + ":"] if "settings" not in names.varying else []
+    if "precision" not in names.varying:
+        said.append(cells[0].precision + ",")
+    if "threads" not in names.varying:
+        said.append(figures.plural(cells[0].threads, "thread") + ",")
+    values: dict[str, dict[str, list[str]]] = {}
+    for cell in described:
+        for key, value in cell.settings.items():
+            owners = values.setdefault(key, {}).setdefault(_spoken(value), [])
+            owner = names.short(cell.id, without=("workload",))
+            if owner not in owners:
+                owners.append(owner)
+    values.pop("threads", None)
+    notable = {name for cell in described for name in cell.notable} or values.keys()
+    same = [
+        f"{key.replace('_', ' ')} {next(iter(by))},"
+        for key, by in values.items()
+        if len(by) == 1 and key in notable
+    ]
+    more = sum(len(by) == 1 and key not in notable for key, by in values.items())
+    said += [*same, f"{more} more (--json)"] if more else same
+    rows = [("settings", " ".join(said).rstrip(",:"))]
+    for key, by in values.items():
+        if len(by) > 1:
+            text = "; ".join(f"{value} ({', '.join(owners)})" for value, owners in by.items())
+            rows.append(("" if len(rows) > 1 else "differ", f"{key.replace('_', ' ')}: {text}"))
+    return rows
+
+
+def _spoken(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "unset" if value is None else str(value)
