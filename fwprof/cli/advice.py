@@ -44,7 +44,7 @@ def next_commands(
     if measured and "interval_wide" in labels and request.budget == "quick":
         longer = command(request, budget="default", max_seconds=None, rounds=None)
         found.append((longer, "more rounds, narrower intervals"))
-    if summary.comparisons and min(cell.sessions for cell in measured) < _SESSIONS_FOR_VERDICTS:
+    if measured and summary.comparisons and min(cell.sessions for cell in measured) < _SESSIONS_FOR_VERDICTS:
         thorough = command(request, budget="thorough", processes=None, max_seconds=None, rounds=None)
         found.append((thorough, "five processes a cell: verdicts"))
     if measured and others and not request.models:

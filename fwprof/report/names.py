@@ -72,7 +72,8 @@ class CellNames:
             wanted = ["framework"] if "workload" in without else ["workload"]
         units = {"threads": " threads", "batch": " a batch"}
         parts = [self.part(cell_id, title) + units.get(title, "") for title in wanted]
-        return " ".join(part for part in parts if part.strip()) or cell_id
+        # Of two environments one may be the framework's own, which has no name here.
+        return " ".join(part for part in parts if part.strip()) or self.part(cell_id, "framework")
 
     def in_words(self, text: str) -> str:
         """Return a sentence with each cell's id replaced by its name."""

@@ -24,7 +24,8 @@ def test_a_request_written_as_a_command_reads_back_as_the_same_request(monkeypat
     monkeypatch.chdir(tmp_path)
     request = RunRequest(
         workloads=("mlp", "my net.yaml"),
-        plugins=(ALPHA, FrameworkChoice(name="beta")),
+        plugins=(ALPHA, FrameworkChoice(name="beta", environment="old")),
+        environments={"alpha": "/a/bin/python", "old": "/old bin/python"},
         models=(ModelChoice(factory="train.py:make", framework="beta", arguments={"depth": 3}),),
         devices=("cpu", "gamma:1"),
         precisions=("bfloat16",),
@@ -104,3 +105,16 @@ def test_an_interrupted_run_is_advised_to_be_run_again(build: ModuleType) -> Non
     summary = build.summary(build.cell_summary("a", "mlp", "alpha", None, fate="interrupted"))
     request = RunRequest(workloads=("mlp",), plugins=(FrameworkChoice(name="alpha"),))
     assert words_of(next_commands(request, summary)) == ["fwprof profile mlp --plugin alpha"]
+
+
+def test_environments_that_an_advised_command_does_not_use_are_left_out() -> None:
+    asked = RunRequest(plugins=(ALPHA,), environments={"alpha": "/a/python", "old": "/old/python"})
+    assert "--python alpha=/a/python" in command(asked)
+    assert "old" not in command(asked)
+
+
+def test_pairs_without_a_measured_cell_are_not_advised_to_be_thorough(build: ModuleType) -> None:
+    _, summary = build.comparison()
+    failed = tuple(msgspec.structs.replace(cell, fate="failed") for cell in summary.cells)
+    summary = msgspec.structs.replace(summary, cells=failed)
+    assert not any("--thorough" in line for line in words_of(next_commands(RunRequest(), summary)))

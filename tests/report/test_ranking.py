@@ -99,3 +99,16 @@ def test_models_of_ones_own_are_told_apart_in_one_table(build: ModuleType) -> No
     table, _ = comparison_sections(compared_ones, CellNames(result, cells))
     assert isinstance(table, Table)
     assert [row[:2] for row in table.rows] == [("new", "old")]
+
+
+def test_a_cell_that_differs_by_having_no_environment_of_its_own_is_called_by_its_framework(
+    build: ModuleType,
+) -> None:
+    plans = [build.cell_plan("a", "mlp", "alpha"), build.cell_plan("b", "mlp", "alpha@old")]
+    result = build.run_result(*[(plan, build.cell_result(plan.id)) for plan in plans])
+    cells = [
+        build.cell_summary(name, "mlp", "alpha", "eager", environment=environment)
+        for name, environment in (("a", "alpha"), ("b", "old"))
+    ]
+    names = CellNames(result, cells)
+    assert [names.short(name) for name in "ab"] == ["alpha:eager", "old"]
