@@ -173,7 +173,7 @@ def hooks_page() -> str:
         "They stand in the order in which they fire. What one raises in a worker becomes the fate of its\n"
         "cell, and the other cells go on: `UnsupportedError` and `PluginUnavailableError` make it\n"
         "`unsupported`, `MemoryError` and what `is_out_of_memory` knows `out_of_memory`, all else `failed`,\n"
-        "with its traceback. Used step by step: [a framework plugin](../how-to/write-a-framework-plugin.md),\n"
+        "with its traceback. Step by step: [a framework plugin](../how-to/write-a-framework-plugin.md),\n"
         "[a device plugin](../how-to/write-a-device-plugin.md).",
     ]
     for hook in hooks:
