@@ -108,7 +108,8 @@ class NeutralModel(TorchModel):
 
     def _verify(self, optimizer: torch.optim.Optimizer, mode: Mode) -> None:
         """Become the program that is verified; before the first step, when nothing is compiled yet."""
-        words = [str(self._dtype).removeprefix("torch."), *simplify(self.module)]
+        words = ["float64"] if self._dtype == torch.float64 else []
+        words += simplify(self.module)
         if is_adam(optimizer):
             # Compiled, it would be compiled anew at each step, whose epsilon is another constant.
             self.update = canonical_step(optimizer)

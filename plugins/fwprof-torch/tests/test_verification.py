@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fwprof.plugin import UnsupportedError, layers
+from fwprof.plugin import Options, UnsupportedError, layers
 from fwprof_torch import plugin
 from fwprof_torch.modes import read_mode
 
@@ -90,6 +90,14 @@ def test_everything_is_float64_and_said_to_be(verified):
 def test_nothing_is_changed_that_is_not_there(verified):
     _, model, _ = verified(TEXT, (6,), optimizer=layers.Sgd(learning_rate=0.1), vocabulary=9)
     assert model.describe().verified_with == ("float64", "one bias in the LSTM")
+
+
+def test_what_is_verified_in_its_own_precision_says_nothing_of_it(make_workload, make_cell, tmp_path):
+    cell = msgspec.structs.replace(make_cell(), is_verification=True)
+    options = Options(cell=cell, cache=tmp_path)
+    model = plugin.build_model(workload=make_workload(DENSE, (3,), 2), device=cell.device, options=options)
+    assert model.settings()["parameter_dtype"] == "float32"
+    assert model.describe().verified_with == ("no dropout",)
 
 
 def test_a_timed_cell_is_as_a_user_writes_it(verified):
