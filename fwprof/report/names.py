@@ -33,11 +33,17 @@ class CellNames:
 
     def __init__(self, result: RunResult, cells: Sequence[CellSummary]) -> None:
         self._parts = {cell.id: self._parts_of(result, cell) for cell in cells}
+        workloads = {parts[0] for parts in self._parts.values()}
+        # What the workload alone decides, as a batch size of its own, tells no two cells apart.
         self.varying = tuple(
             title
             for place, title in enumerate(self.TITLES)
-            if len({parts[place] for parts in self._parts.values()}) > 1
+            if (len(workloads) > 1 if title == "workload" else self._differs_within_a_workload(place))
         )
+
+    def _differs_within_a_workload(self, place: int) -> bool:
+        seen = {(parts[0], parts[place]) for parts in self._parts.values()}
+        return len(seen) > len({workload for workload, _ in seen})
 
     @staticmethod
     def _parts_of(result: RunResult, cell: CellSummary) -> tuple[str, ...]:
