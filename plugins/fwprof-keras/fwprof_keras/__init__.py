@@ -1,0 +1,1 @@
+"""The Keras plugin of fwprof; the engine loads `fwprof_keras.plugin`."""

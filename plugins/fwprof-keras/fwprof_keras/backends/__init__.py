@@ -1,0 +1,126 @@
+"""What differs between keras's backends: devices, settings, and how a step is compiled.
+
+Each module imports its backend when it is imported itself, so only the one in use is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import keras
+
+    from fwprof.plugin import CellPlan, Device, Scalar
+
+    Staged = tuple[Any, Any, Any]
+    """Inputs, targets, and sample weights or None, as tensors of the backend."""
+    Result = tuple[Any, Sequence[Any] | None, Any]
+    """The loss; after G the gradients in the order of the trainable variables; what else to wait for."""
+
+
+class Engine(Protocol):
+    """F, G and S of one model, made of the parts that its trainer's own step is made of."""
+
+    mode: str
+    """`eager`, `function` (a graph) or `jit` (compiled)."""
+    is_whole_graph: bool
+    """Whether each program is one graph, so that its phases are no pieces of its step."""
+    has_phases: bool
+    """Whether `phases` can run S in pieces."""
+
+    def forward(self, x: Any, y: Any, weight: Any) -> Result:
+        """F: model and loss in training mode."""
+        ...
+
+    def forward_backward(self, x: Any, y: Any, weight: Any) -> Result:
+        """G: the loss and every gradient."""
+        ...
+
+    def run(self, x: Any, y: Any, weight: Any) -> Result:
+        """S: loss, gradients and update."""
+        ...
+
+    def phases(self, x: Any, y: Any, weight: Any) -> Iterator[str]:
+        """Run S phase by phase, giving each one's name once it is done."""
+        ...
+
+    def release(self) -> None:
+        """Put the state of training into the model's variables, before anyone reads or writes them."""
+        ...
+
+    def take(self) -> None:
+        """Take the state from the variables, so that the next step does not have to."""
+        ...
+
+
+class Backend(Protocol):
+    """One backend of keras, on one device."""
+
+    name: str
+    notable: Sequence[str]
+    """Names of its settings that a reader wants to see first."""
+
+    def prepare(self, plan: CellPlan) -> None:
+        """Set threads and types, before anything is computed."""
+        ...
+
+    def open_device(self, device: Device) -> str:
+        """Return how the backend names the device, after looking for it.
+
+        Raises:
+            PluginUnavailableError: this build of the backend cannot use it.
+        """
+        ...
+
+    def apply_preset(self, preset: str, precision: str) -> None:
+        """Set the precision of float32 products, where the preset or the precision asks for it."""
+        ...
+
+    def settings(self) -> Mapping[str, Scalar]:
+        """Return the backend's settings in force, read back."""
+        ...
+
+    def versions(self) -> Mapping[str, str]:
+        """Return the versions of what it runs on."""
+        ...
+
+    def place(self, array: Any) -> Any:
+        """Return a tensor on the device that shares no memory with the array."""
+        ...
+
+    def wait(self, value: Any) -> None:
+        """Return when the value, and everything submitted with it, is finished."""
+        ...
+
+    def seed(self, seed: int) -> None:
+        """Set the backend's own random state."""
+        ...
+
+    def compilations(self) -> int:
+        """Return how many programs were traced or compiled so far in this process."""
+        ...
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Say whether the backend raised because memory ran out."""
+        ...
+
+    def open_engine(self, model: keras.Model) -> Engine:
+        """Return the programs of a compiled and built model."""
+        ...
+
+
+def open_backend(name: str) -> Backend:
+    """Return the backend of that name; imports it."""
+    if name == "tensorflow":
+        from fwprof_keras.backends.on_tensorflow import TensorflowBackend
+
+        return TensorflowBackend()
+    if name == "torch":
+        from fwprof_keras.backends.on_torch import TorchBackend
+
+        return TorchBackend()
+    from fwprof_keras.backends.on_jax import JaxBackend
+
+    return JaxBackend()

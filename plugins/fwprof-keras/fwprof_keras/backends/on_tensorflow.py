@@ -1,0 +1,191 @@
+"""Keras on TensorFlow: tf.function around the trainer's parts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from fwprof.plugin import PluginUnavailableError
+from fwprof_keras.modes import is_host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import keras
+
+    from fwprof.plugin import CellPlan, Device, Scalar
+    from fwprof_keras.backends import Engine, Result
+
+_traced = 0
+
+
+class TensorflowBackend:
+    """TensorFlow on one device."""
+
+    name = "tensorflow"
+    notable: Sequence[str] = ("threads", "jit", "tf32", "onednn")
+
+    def __init__(self) -> None:
+        self._is_host = True
+
+    def prepare(self, plan: CellPlan) -> None:
+        """Set threads; on the host hide every card, on a card let memory grow."""
+        tf.config.threading.set_intra_op_parallelism_threads(plan.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(plan.threads)
+        if is_host(plan.device.native.get("keras", plan.device.kind)):
+            tf.config.set_visible_devices([], "GPU")
+        else:
+            for card in tf.config.list_physical_devices("GPU"):
+                tf.config.experimental.set_memory_growth(card, True)
+        tf.zeros(1) + 1
+
+    def open_device(self, device: Device) -> str:
+        """Return TensorFlow's name of the device, e.g. `CPU:0`."""
+        native = device.native.get("keras", device.kind).upper().replace("CUDA", "GPU")
+        kind, _, number = native.partition(":")
+        found = [each.name for each in tf.config.list_logical_devices(kind)]
+        name = f"/device:{kind}:{number or 0}"
+        if name not in found:
+            raise PluginUnavailableError(
+                f"tensorflow {tf.__version__} cannot use {device.name} ({native})",
+                cause=f"it sees {', '.join(d.name for d in tf.config.list_logical_devices()) or 'nothing'}",
+                next="install a build of tensorflow for this device, or choose another --device",
+            )
+        self._is_host = kind == "CPU"
+        return name.removeprefix("/device:")
+
+    def apply_preset(self, preset: str, precision: str) -> None:
+        """Set whether float32 products may use TF32."""
+        if precision == "tf32" or preset == "equal":
+            tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
+
+    def settings(self) -> Mapping[str, Scalar]:
+        """Return threads, TF32, oneDNN and determinism as TensorFlow states them."""
+        from tensorflow.python.framework.config import is_op_determinism_enabled
+        from tensorflow.python.util import _pywrap_util_port
+
+        return {
+            "threads": tf.config.threading.get_intra_op_parallelism_threads(),
+            "interop_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+            "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
+            "onednn": bool(_pywrap_util_port.IsMklEnabled()),
+            "deterministic_ops": is_op_determinism_enabled(),
+            "functions_run_eagerly": tf.config.functions_run_eagerly(),
+            "soft_device_placement": tf.config.get_soft_device_placement(),
+        }
+
+    def versions(self) -> Mapping[str, str]:
+        """Return TensorFlow's version, and those of CUDA and cuDNN where it is built with them."""
+        build = {} if self._is_host else tf.sysconfig.get_build_info()
+        named = {"cuda": build.get("cuda_version"), "cudnn": build.get("cudnn_version")}
+        return {"tensorflow": tf.__version__, **{k: str(v) for k, v in named.items() if v}}
+
+    def place(self, array: Any) -> Any:
+        """Return a constant on the device."""
+        return tf.constant(array)
+
+    def wait(self, value: Any) -> None:
+        """Return once the loss can be read; a function on the host has then done its updates too."""
+        if not self._is_host:
+            tf.test.experimental.sync_devices()
+        tf.nest.flatten(value, expand_composites=True)[0].numpy()
+
+    def seed(self, seed: int) -> None:
+        """Set the global seed of TensorFlow."""
+        tf.random.set_seed(seed)
+
+    def compilations(self) -> int:
+        """Return how many functions were traced so far in this process."""
+        return _traced
+
+    def open_engine(self, model: keras.Model) -> Engine:
+        """Return the programs as `Model.fit` would run a step: in tf.function unless run_eagerly."""
+        return TensorflowEngine(model)
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Say whether TensorFlow raised because memory ran out."""
+        return isinstance(error, tf.errors.ResourceExhaustedError)
+
+
+class TensorflowEngine:
+    """F, G and S; variables hold the state, which tf.function updates in place."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._trained = [variable.value for variable in model.trainable_variables]
+        is_eager = bool(model.run_eagerly)
+        self.mode = "eager" if is_eager else "jit" if model.jit_compile else "function"
+        self.is_whole_graph = not is_eager
+        self.has_phases = is_eager
+
+        def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+            if is_eager:
+                return function
+
+            def traced(*arguments: Any) -> Any:
+                _count_trace()
+                return function(*arguments)
+
+            graph: Callable[..., Any] = tf.function(
+                traced, jit_compile=bool(model.jit_compile), reduce_retracing=True
+            )
+            return graph
+
+        self._forward = wrap(self._loss)
+        self._forward_backward = wrap(self._loss_and_gradients)
+        self._run = wrap(self._step)
+
+    def forward(self, x: Any, y: Any, weight: Any) -> Result:
+        """F: model and loss in training mode."""
+        return self._forward(x, y, weight), None, ()
+
+    def forward_backward(self, x: Any, y: Any, weight: Any) -> Result:
+        """G: the loss and every gradient."""
+        loss, gradients = self._forward_backward(x, y, weight)
+        return loss, gradients, ()
+
+    def run(self, x: Any, y: Any, weight: Any) -> Result:
+        """S: loss, gradients and update."""
+        return self._run(x, y, weight), None, ()
+
+    def phases(self, x: Any, y: Any, weight: Any) -> Iterator[str]:
+        """Run S in eager mode phase by phase."""
+        with tf.GradientTape() as tape:
+            loss = self._model.optimizer.scale_loss(self._loss(x, y, weight))
+        yield "forward"
+        gradients = self._gradients(tape, loss)
+        yield "backward"
+        self._model.optimizer.apply(gradients, self._model.trainable_variables)
+        yield "optimizer"
+
+    def release(self) -> None:
+        """Do nothing: the variables hold the state."""
+
+    def take(self) -> None:
+        """Do nothing: the variables hold the state."""
+
+    def _loss(self, x: Any, y: Any, weight: Any) -> Any:
+        y_pred = self._model(x, training=True)
+        return self._model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weight, training=True)
+
+    def _loss_and_gradients(self, x: Any, y: Any, weight: Any) -> tuple[Any, list[Any]]:
+        with tf.GradientTape() as tape:
+            loss = self._loss(x, y, weight)
+            scaled = self._model.optimizer.scale_loss(loss)
+        return loss, self._gradients(tape, scaled)
+
+    def _gradients(self, tape: tf.GradientTape, loss: Any) -> list[Any]:
+        zero = tf.UnconnectedGradients.ZERO
+        found: list[Any] = tape.gradient(loss, self._trained, unconnected_gradients=zero)
+        return found
+
+    def _step(self, x: Any, y: Any, weight: Any) -> Any:
+        loss, gradients = self._loss_and_gradients(x, y, weight)
+        self._model.optimizer.apply(gradients, self._model.trainable_variables)
+        return loss
+
+
+def _count_trace() -> None:
+    global _traced
+    _traced += 1

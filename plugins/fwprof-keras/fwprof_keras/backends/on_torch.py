@@ -1,0 +1,175 @@
+"""Keras on PyTorch: the trainer's parts run eagerly, or in torch.compile where jit was asked for."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fwprof.plugin import PluginUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import keras
+
+    from fwprof.plugin import CellPlan, Device, Scalar
+    from fwprof_keras.backends import Engine, Result
+
+_MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+class TorchBackend:
+    """PyTorch on one device."""
+
+    name = "torch"
+    notable: Sequence[str] = ("threads", "jit", "float32_matmul_precision")
+
+    def __init__(self) -> None:
+        self._device = torch.device("cpu")
+
+    def prepare(self, plan: CellPlan) -> None:
+        """Set threads, and run one empty operation."""
+        torch.set_num_threads(plan.threads)
+        self.open_device(plan.device)
+
+    def open_device(self, device: Device) -> str:
+        """Return torch's name of the device, e.g. `cpu` or `cuda:0`."""
+        native = device.native.get("keras", device.kind).lower().replace("gpu", "cuda")
+        name = "cpu" if native.startswith("cpu") else native
+        try:
+            torch.zeros(1, device=name).add_(1)
+        # torch says with any of these that a device is unknown, not built in, or has no driver.
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise PluginUnavailableError(
+                f"torch {torch.__version__} cannot use {device.name} ({native})",
+                cause=str(error).splitlines()[0],
+                next="install a build of torch for this device, or choose another --device",
+            ) from error
+        self._device = torch.device(name)
+        return name
+
+    def apply_preset(self, preset: str, precision: str) -> None:
+        """Set whether float32 products and convolutions may use TF32."""
+        if precision == "tf32" or preset == "equal":
+            is_allowed = precision == "tf32"
+            torch.set_float32_matmul_precision("high" if is_allowed else "highest")
+            torch.backends.cudnn.allow_tf32 = is_allowed
+        if preset == "equal" and self._device.type == "cuda":
+            torch.backends.cudnn.benchmark = False
+
+    def settings(self) -> Mapping[str, Scalar]:
+        """Return threads, precision and kernels as torch states them."""
+        return {
+            "threads": torch.get_num_threads(),
+            "interop_threads": torch.get_num_interop_threads(),
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "matmul_allow_tf32": torch.backends.cuda.matmul.allow_tf32,
+            "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+            "onednn": bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled),  # type: ignore[no-untyped-call]  # untyped in torch
+        }
+
+    def versions(self) -> Mapping[str, str]:
+        """Return torch's version, and those of CUDA and cuDNN where it is on a card."""
+        found = {"torch": str(torch.__version__)}
+        if self._device.type == "cuda":
+            found["cuda"] = str(torch.version.cuda)
+            found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]  # untyped in torch
+        return found
+
+    def place(self, array: Any) -> Any:
+        """Return a tensor on the device."""
+        return torch.tensor(array, device=self._device)
+
+    def wait(self, value: Any) -> None:  # noqa: ARG002 (torch waits for a device, not for a value)
+        """Return when everything submitted to the device is finished; the host works synchronously."""
+        if self._device.type != "cpu":
+            torch.get_device_module(self._device).synchronize(self._device)
+
+    def seed(self, seed: int) -> None:
+        """Set torch's random state, from which dropout draws."""
+        torch.manual_seed(seed)
+
+    def compilations(self) -> int:
+        """Return how many graphs torch compiled so far in this process; none in eager mode."""
+        # torch imports this module itself, on its first need; asking must not be that need.
+        dynamo = sys.modules.get("torch._dynamo.utils")
+        return 0 if dynamo is None else int(dynamo.counters["stats"].get("unique_graphs", 0))
+
+    def open_engine(self, model: keras.Model) -> Engine:
+        """Return the programs of a model, in torch.compile where its `jit_compile` says so."""
+        return TorchEngine(model)
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Say whether torch raised because memory ran out."""
+        if isinstance(error, torch.OutOfMemoryError):
+            return True
+        # The allocator of the host raises a plain RuntimeError; only its words tell.
+        return isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY_MESSAGES)
+
+
+class TorchEngine:
+    """F, G and S; variables hold the state, which the optimizer updates in place."""
+
+    is_whole_graph = False
+    has_phases = True
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._optimizer = model.optimizer
+        self._variables = list(model.trainable_variables)
+        is_compiled = bool(model.jit_compile)
+        self.mode = "jit" if is_compiled else "eager"
+        self._loss = torch.compile(self._compute_loss) if is_compiled else self._compute_loss
+        self._update = torch.compile(self._apply) if is_compiled else self._apply
+
+    def forward(self, x: Any, y: Any, weight: Any) -> Result:
+        """F: model and loss in training mode."""
+        return self._loss(x, y, weight), None, ()
+
+    def forward_backward(self, x: Any, y: Any, weight: Any) -> Result:
+        """G: clear gradients, loss, every gradient."""
+        self._model.zero_grad()
+        loss = self._loss(x, y, weight)
+        self._optimizer.scale_loss(loss).backward()
+        return loss, self._gradients(), ()
+
+    def run(self, x: Any, y: Any, weight: Any) -> Result:
+        """S: loss, gradients and update."""
+        self._model.zero_grad()
+        loss = self._loss(x, y, weight)
+        self._optimizer.scale_loss(loss).backward()
+        self._update()
+        return loss, None, ()
+
+    def phases(self, x: Any, y: Any, weight: Any) -> Iterator[str]:
+        """Run S phase by phase."""
+        self._model.zero_grad()
+        loss = self._loss(x, y, weight)
+        yield "forward"
+        self._optimizer.scale_loss(loss).backward()
+        yield "backward"
+        self._update()
+        yield "optimizer"
+
+    def release(self) -> None:
+        """Drop the gradients; the variables hold the state."""
+        self._model.zero_grad()
+
+    def take(self) -> None:
+        """Do nothing: the variables hold the state."""
+
+    def _compute_loss(self, x: Any, y: Any, weight: Any) -> Any:
+        y_pred = self._model(x, training=True)
+        return self._model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weight, training=True)
+
+    def _apply(self) -> None:
+        with torch.no_grad():
+            self._optimizer.apply(self._gradients(), self._variables)
+
+    def _gradients(self) -> list[torch.Tensor]:
+        tensors = [variable.value for variable in self._variables]
+        return [torch.zeros_like(each) if each.grad is None else each.grad for each in tensors]

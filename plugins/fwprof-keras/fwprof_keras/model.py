@@ -1,0 +1,185 @@
+"""What the core asks of any model of this plugin: settings, parameters, files, compilations.
+
+Neutral workloads (`neutral`) and the user's own models (`native`) differ in how a batch is split
+and how the start is restored; all else is here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from fwprof.plugin import Description
+from fwprof_keras.data import Batches
+from fwprof_keras.layout import write_slots
+from fwprof_keras.settings import read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from fwprof.plugin import CellPlan, Device, Scalar
+    from fwprof_keras.backends import Backend, Staged
+    from fwprof_keras.layout import Slot
+
+    Array = NDArray[Any]
+
+
+class KerasModel(ABC):
+    """A compiled and built model on one device.
+
+    Args:
+        model: with its loss and optimizer.
+        backend: that keras runs on.
+        parameters: canonical name → place, in the order of the model's trainable variables.
+        statistics: the same of what training moves without gradients.
+        batches: NumPy batches of the workload, as `(inputs, targets, sample weights or None)`.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: keras.Model,
+        backend: Backend,
+        device: Device,
+        parameters: Mapping[str, Slot],
+        statistics: Mapping[str, Slot],
+        batches: Sequence[tuple[Any, ...]],
+        cell: CellPlan,
+    ) -> None:
+        self.model = model
+        self.backend = backend
+        self.cell = cell
+        self.native_device = backend.open_device(device)
+        self.engine = backend.open_engine(model)
+        self.batches = batches
+        self._slots = {**parameters, **statistics}
+        self._trained = parameters
+
+    @property
+    @abstractmethod
+    def batch_size(self) -> int:
+        """Samples in the batches that are trained on."""
+
+    @abstractmethod
+    def stage(self, batch: Any) -> Staged:
+        """Put one batch on the device and wait until it is there."""
+
+    @abstractmethod
+    def next_batch(self) -> Staged:
+        """Fetch one batch from the data pipeline and stage it."""
+
+    @abstractmethod
+    def restore_start(self) -> None:
+        """Set every variable to what it was at the start."""
+
+    @property
+    @abstractmethod
+    def verified_with(self) -> tuple[str, ...]:
+        """How the program differs from the timed one, in words."""
+
+    def place(self, parts: Sequence[Any]) -> Staged:
+        """Return inputs, targets and sample weights as tensors on the device."""
+        x, y, weight = keras.tree.map_structure(self._place_array, tuple(parts))
+        self.backend.wait((x, y, weight))
+        return x, y, weight
+
+    def parameters(self) -> Mapping[str, Array]:
+        """Return copies of parameters and batch statistics by canonical name."""
+        self.engine.release()
+        return {name: slot.read() for name, slot in self._slots.items()}
+
+    def canonical_gradients(self, gradients: Sequence[Any]) -> Mapping[str, Array]:
+        """Return gradients, given in the order of the trainable variables, by canonical name."""
+        named = zip(self._trained.items(), gradients, strict=True)
+        return {name: slot.to_canonical(gradient) for (name, slot), gradient in named}
+
+    def load_parameters(self, values: Mapping[str, Array]) -> None:
+        """Set parameters and batch statistics from canonical arrays, in place.
+
+        Raises:
+            ValueError: a name is unknown or a shape is wrong.
+        """
+        self.engine.release()
+        write_slots(self._slots, values)
+
+    def reset(self) -> None:
+        """Restore the start in place: parameters, statistics, optimizer and random state."""
+        self.engine.release()
+        self.restore_start()
+        self.backend.seed(self.cell.seed)
+        self.engine.take()
+
+    def predict(self, staged: Staged) -> Array:
+        """Return the outputs `(batch, classes)` by keras's own compiled prediction."""
+        self.engine.release()
+        outputs = self.model.predict_on_batch(staged[0])
+        if isinstance(outputs, dict):
+            outputs = outputs.get("logits", next(iter(outputs.values())))
+        return np.array(outputs[0] if isinstance(outputs, list | tuple) else outputs)
+
+    def settings(self) -> Mapping[str, Scalar]:
+        """Return the settings in force, read back from keras and its backend."""
+        return {**read_settings(self.model), **self.backend.settings()}
+
+    def describe(self) -> Description:
+        """Return mode, backend and device as resolved."""
+        return Description(
+            mode=self.engine.mode,
+            backend=keras.backend.backend(),
+            native_device=self.native_device,
+            settings=dict(self.settings()),
+            versions={"keras": keras.__version__, **self.backend.versions()},
+            parameter_count=sum(int(np.prod(v.shape)) for v in self.model.trainable_variables),
+            batch_size=self.batch_size,
+            labels=("whole_graph",) if self.engine.is_whole_graph else (),
+            notable=tuple(self.backend.notable),
+            verified_with=self.verified_with if self.cell.is_verification else (),
+        )
+
+    def compilations(self) -> int:
+        """Return how often a program was traced or compiled so far in this process."""
+        return self.backend.compilations()
+
+    def save(self, path: Path) -> None:
+        """Write parameters and optimizer state with `save_weights`, beside `path`."""
+        self.engine.release()
+        self.model.save_weights(_weights_file(path), overwrite=True)
+
+    def restore(self, path: Path) -> None:
+        """Read what `save` wrote."""
+        self.engine.release()
+        self.model.load_weights(_weights_file(path))
+
+    def loops(self) -> Mapping[str, Callable[[int], None]]:
+        """Return keras's own loops: name → a function that trains so many steps."""
+        return {name: partial(self._loop, loop) for name, loop in self._own_loops().items()}
+
+    def _own_loops(self) -> Mapping[str, Callable[[int], object]]:
+        return {"train_on_batch": self._train_on_batches, "fit": self._fit}
+
+    def _loop(self, loop: Callable[[int], object], steps: int) -> None:
+        self.engine.release()
+        loop(steps)
+        self.backend.wait(self.model.trainable_variables[0].value)
+
+    def _train_on_batches(self, steps: int) -> None:
+        for step in range(steps):
+            self.model.train_on_batch(*self.batches[step % len(self.batches)])
+
+    def _fit(self, steps: int) -> None:
+        self.model.fit(Batches(self.batches, steps), epochs=1, verbose=0, shuffle=False)
+
+    def _place_array(self, part: Any) -> Any:
+        return None if part is None else self.backend.place(part)
+
+
+def _weights_file(path: Path) -> Path:
+    # Keras accepts no other ending.
+    return path.with_name(f"{path.name}.weights.h5")

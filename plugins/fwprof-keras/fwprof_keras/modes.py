@@ -1,0 +1,217 @@
+"""How a cell executes: variant and options of `--plugin keras[:BACKEND][,key=value]`.
+
+Owns their names, their meaning, and which backend keras would choose itself. Must not import keras,
+which fixes its backend when it is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fwprof.plugin import PluginUnavailableError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from fwprof.plugin import CellPlan, Scalar
+
+BACKENDS = ("tensorflow", "torch", "jax")
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "mode": ("auto", "eager", "compiled"),
+    "jit": ("auto", "true", "false"),
+    "model": ("auto", "sequential", "functional"),
+}
+"""Option → the values it takes; the first where it is left out."""
+
+PRECISIONS = ("float32", "tf32", "float64")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A backend with its options, checked.
+
+    Args:
+        backend: of keras.
+        run_eagerly: as `Model.compile` takes it; None: not asked for.
+        jit: as `Model.compile` takes `jit_compile`; None stands for `auto`.
+        model: `sequential`, `functional`, or `auto`: sequential where the layers allow it.
+    """
+
+    backend: str
+    run_eagerly: bool | None = None
+    jit: bool | None = None
+    model: str = "auto"
+
+
+def read_mode(cell: CellPlan) -> Mode:
+    """Return the mode a cell asks for.
+
+    Raises:
+        UnsupportedError: backend, option, precision or another part of the cell is not supported.
+    """
+    backend = cell.choice.variant or default_backend()
+    if backend not in BACKENDS:
+        raise UnsupportedError(
+            f"keras has no variant {backend!r} here",
+            cause=f"its variants are its backends {', '.join(BACKENDS)}",
+            next=suggest_name(backend, BACKENDS) or f"use one of {', '.join(BACKENDS)}",
+        )
+    chosen = {key: _read_option(cell, key) for key in OPTIONS}
+    _check_options(cell, known=OPTIONS)
+    _check_cell(cell)
+    run_eagerly = {"auto": None, "eager": True, "compiled": False}[chosen["mode"]]
+    jit = {"auto": None, "true": True, "false": False}[chosen["jit"]]
+    _check_compilation(backend, run_eagerly, jit)
+    # torch and jax compile a step with jit_compile or not at all.
+    if run_eagerly is False and backend != "tensorflow":
+        jit = True
+    return Mode(backend=backend, run_eagerly=run_eagerly, jit=jit, model=chosen["model"])
+
+
+def default_backend() -> str:
+    """Return the backend that keras itself would choose: $KERAS_BACKEND, keras.json, tensorflow.
+
+    Source: keras/src/backend/config.py.
+    """
+    if named := os.environ.get("KERAS_BACKEND"):
+        return named
+    folder = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
+    try:
+        found = json.loads((folder / "keras.json").read_text())
+    except (OSError, ValueError):
+        return "tensorflow"
+    backend = found.get("backend", "tensorflow") if isinstance(found, dict) else "tensorflow"
+    return str(backend)
+
+
+def require_backend(backend: str) -> None:
+    """Check, without an import, that keras and the backend's package are installed.
+
+    Raises:
+        PluginUnavailableError: one is not; the message has the line that installs it.
+    """
+    for package in ("keras", backend):
+        if find_spec(package) is None:
+            raise PluginUnavailableError(
+                f"keras:{backend} needs {package}, which is not installed",
+                next=f"pip install 'fwprof-keras[{backend}]'",
+            )
+
+
+def prepare_environment(mode: Mode, cell: CellPlan, cache: Path) -> None:
+    """Set the variables that keras and its backend read only once, when they are imported.
+
+    Raises:
+        PluginUnavailableError: a compiler that torch needs for jit is not there.
+    """
+    os.environ["KERAS_BACKEND"] = mode.backend
+    native = cell.device.native.get("keras", cell.device.kind)
+    if mode.backend == "jax":
+        # What XLA sizes its pool of threads by, before it asks the machine.
+        # Source: xla/pjrt/utils.cc, DefaultThreadPoolSize.
+        os.environ["NPROC"] = str(cell.threads)
+    else:
+        for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[variable] = str(cell.threads)
+    if mode.backend == "torch":
+        os.environ["KERAS_TORCH_DEVICE"] = "cpu" if is_host(native) else native.replace("gpu", "cuda")
+        if mode.jit:
+            _prepare_torch_compiler(cache, on_host=is_host(native))
+
+
+def _prepare_torch_compiler(cache: Path, *, on_host: bool) -> None:
+    """Give torch's compiler a fresh cache, so that first steps are cold."""
+    variable, default = ("CXX", "g++") if on_host else ("CC", "gcc")
+    compiler = os.environ.get(variable, default)
+    if shutil.which(compiler) is None:
+        raise PluginUnavailableError(
+            "keras:torch,jit=true needs a compiler",
+            cause=f"looked for {compiler!r} on PATH (${variable} names another one); none is there",
+            next=f"install one, e.g. `apt install {default}`, or leave jit=true out",
+        )
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache / "inductor")
+    os.environ["TRITON_CACHE_DIR"] = str(cache / "triton")
+    # Precompiled C++ headers lie in the folder for temporary files, whatever cache is set.
+    (cache / "tmp").mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(cache / "tmp")
+
+
+def suggest_name(word: str, known: Collection[str]) -> str:
+    """Return `did you mean 'x'?` or an empty text."""
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _read_option(cell: CellPlan, key: str) -> str:
+    values = OPTIONS[key]
+    found: Scalar = cell.choice.options.get(key, values[0])
+    word = str(found).lower()
+    if word not in values:
+        raise UnsupportedError(
+            f"keras has no {key} {found!r}",
+            cause=f"{key} is one of {', '.join(values)}",
+            next=suggest_name(word, values) or f"leave it out for {values[0]}",
+        )
+    return word
+
+
+def _check_options(cell: CellPlan, known: Collection[str]) -> None:
+    for key in cell.choice.options:
+        if key not in known:
+            raise UnsupportedError(
+                f"keras has no option {key!r}",
+                cause=f"its options are {', '.join(known)}",
+                next=suggest_name(key, known) or f"use one of {', '.join(known)}",
+            )
+
+
+def _check_compilation(backend: str, run_eagerly: bool | None, jit: bool | None) -> None:
+    if run_eagerly and jit:
+        raise UnsupportedError(
+            "keras cannot run eagerly and with jit",
+            cause="mode=eager and jit=true exclude each other",
+            next="leave one of them out",
+        )
+    if backend != "tensorflow" and run_eagerly is False and jit is False:
+        raise UnsupportedError(
+            f"keras:{backend} has no compiled mode without jit",
+            cause="only tensorflow makes a graph without compiling it",
+            next="leave jit=false out, or use mode=eager",
+        )
+
+
+def _check_cell(cell: CellPlan) -> None:
+    if cell.precision not in PRECISIONS:
+        raise UnsupportedError(
+            f"keras cannot train in {cell.precision} here",
+            cause=f"its precisions are {', '.join(PRECISIONS[:2])}",
+            next="use --precision float32",
+        )
+    if cell.precision == "tf32" and is_host(cell.device.native.get("keras", cell.device.kind)):
+        raise UnsupportedError(
+            f"{cell.device.name} has no tf32",
+            cause="TF32 is a format of recent CUDA cards",
+            next="use --precision float32",
+        )
+    for field, value, supported in (
+        ("world_size", cell.world_size, 1),
+        ("data_pipeline", cell.data_pipeline, "staged"),
+        ("trainable", cell.trainable, "all"),
+    ):
+        if value != supported:
+            raise UnsupportedError(
+                f"keras does not support {field} {value!r} yet", cause=f"only {supported!r} is supported"
+            )
+
+
+def is_host(native: str) -> bool:
+    """Whether keras's name of a device, e.g. `cpu:0`, means the host."""
+    return native.lower().split(":")[0] == "cpu"

@@ -1,0 +1,152 @@
+"""A neutral workload in keras: network, loss and optimizer from canonical weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from fwprof.plugin import UnsupportedError
+from fwprof.plugin import layers as kinds
+from fwprof_keras.data import Batches
+from fwprof_keras.layout import write_slots
+from fwprof_keras.model import KerasModel
+from fwprof_keras.network import build_network
+from fwprof_keras.precision import is_narrowing, set_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from fwprof.plugin import Batch, Device, LoadedWorkload, Options, ResolvedLayer
+    from fwprof_keras.backends import Backend, Staged
+    from fwprof_keras.modes import Mode
+
+
+class NeutralModel(KerasModel):
+    """The network of a neutral workload, its loss and its optimizer, compiled by `Model.compile`.
+
+    Raises:
+        UnsupportedError: a layer, the loss or the optimizer is not supported.
+    """
+
+    def __init__(
+        self, workload: LoadedWorkload, backend: Backend, mode: Mode, device: Device, options: Options
+    ) -> None:
+        if workload.spec is None:
+            raise UnsupportedError(f"workload {workload.name} has no layers for keras to build")
+        cell = options.cell
+        self._dtype = "float64" if cell.precision == "float64" else "float32"
+        set_dtype(self._dtype)
+        self._weights = workload.weights
+        self._has_dropout = _has_dropout(workload.layers)
+        network = build_network(
+            workload.spec,
+            workload.layers,
+            kind=mode.model,
+            # Without 64-bit types, jax has 32-bit ids alone.
+            id_dtype=keras.backend.standardize_dtype(backend.place(np.zeros(1, np.int64)).dtype),
+            has_dropout=not cell.is_verification,
+        )
+        model = network.model
+        model.compile(
+            optimizer=_make_optimizer(
+                workload.spec.optimizer, np.float64 if cell.precision == "float64" else float
+            ),
+            loss=_make_loss(workload.spec.loss),
+            run_eagerly=bool(mode.run_eagerly),
+            jit_compile="auto" if mode.jit is None else mode.jit,
+        )
+        model.optimizer.build(model.trainable_variables)
+        self._batch_size = len(workload.batches[0].targets) if workload.batches else 0
+        super().__init__(
+            model=model,
+            backend=backend,
+            device=device,
+            parameters=network.parameters,
+            statistics=network.statistics,
+            batches=[self._convert(batch) for batch in workload.batches],
+            cell=cell,
+        )
+        self._data = Batches(self.batches)
+        self._next = 0
+        scalars = [v for v in model.optimizer.variables if len(v.shape) == 0]
+        self._scalars = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in scalars]
+        self.reset()
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in the batch staged last."""
+        return self._batch_size
+
+    @property
+    def verified_with(self) -> tuple[str, ...]:
+        """What verification changed; keras's Adam has the canonical form as it is."""
+        is_double = self._dtype == "float64"
+        differences = {
+            "float64": is_double,
+            "keras's narrowing of float64 to float32 switched off": is_double and is_narrowing(),
+            "dropout off": self._has_dropout,
+        }
+        return tuple(name for name, differs in differences.items() if differs)
+
+    def stage(self, batch: Batch) -> Staged:
+        """Put one batch on the device and wait."""
+        self._batch_size = len(batch.targets)
+        return self.place(self._convert(batch))
+
+    def next_batch(self) -> Staged:
+        """Fetch one batch from a PyDataset and put it on the device."""
+        self._next += 1
+        return self.place((*self._data[self._next - 1], None))
+
+    def restore_start(self) -> None:
+        """Set canonical weights, a fresh optimizer, and the states that random layers draw from."""
+        write_slots(self._slots, self._weights)
+        for variable in self.model.optimizer.variables:
+            if len(variable.shape) > 0:
+                variable.assign(np.zeros(variable.shape, variable.dtype))
+        for variable, start in self._scalars:
+            variable.assign(start.copy())
+        for number, variable in enumerate(self._seeds()):
+            variable.assign(np.array([self.cell.seed + number, 0], variable.dtype))
+
+    def _seeds(self) -> list[keras.Variable]:
+        """Return the states of keras's seed generators: a seed and how often it was drawn from."""
+        placed = {id(slot.variable) for slot in self._slots.values()}
+        return [v for v in self.model.non_trainable_variables if id(v) not in placed]
+
+    def _convert(self, batch: Batch) -> tuple[np.ndarray, np.ndarray, None]:
+        inputs, targets = batch.inputs, batch.targets
+        if inputs.dtype == np.float32:
+            inputs = inputs.astype(self._dtype)
+        if targets.dtype == np.float32:
+            targets = targets.astype(self._dtype)
+        return inputs, targets, None
+
+
+def _make_loss(name: kinds.Loss) -> keras.losses.Loss:
+    match name:
+        case "cross_entropy":
+            return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        case "binary_cross_entropy":
+            return keras.losses.BinaryCrossentropy(from_logits=True)
+    raise UnsupportedError(f"keras has no loss {name!r} here")
+
+
+def _make_optimizer(spec: kinds.Optimizer, number: Callable[[float], Any]) -> keras.optimizers.Optimizer:
+    """Return the optimizer, its constants as `number`: a plain float is a float32 to tensorflow."""
+    match spec:
+        case kinds.Sgd():
+            return keras.optimizers.SGD(spec.learning_rate, momentum=number(spec.momentum))
+        case kinds.Adam():
+            shared = {name: number(getattr(spec, name)) for name in ("beta_1", "beta_2", "epsilon")}
+            if spec.weight_decay > 0:
+                decay = number(spec.weight_decay)
+                return keras.optimizers.AdamW(spec.learning_rate, weight_decay=decay, **shared)
+            return keras.optimizers.Adam(spec.learning_rate, **shared)
+    raise UnsupportedError(f"keras has no optimizer {type(spec).__name__} here")
+
+
+def _has_dropout(layers: Iterable[ResolvedLayer]) -> bool:
+    return any(isinstance(r.layer, kinds.Dropout) or _has_dropout(r.inner) for r in layers)
