@@ -82,3 +82,26 @@ def test_one_file_is_run_alone(checkout: Path) -> None:
 def test_an_option_of_pytest_reaches_every_suite(checkout: Path) -> None:
     ran = run_tests(checkout, "-k", "choice or sum")
     assert "in all: 2 passed, 0 failed, 1 skipped" in ran.stdout
+
+
+@pytest.mark.parametrize(("reason", "status"), [("numpy is not installed", 1), ("no card is here", 0)])
+def test_ci_takes_no_skip_but_those_for_want_of_hardware(checkout: Path, reason: str, status: int) -> None:
+    shutil.copy(ROOT / "conftest.py", checkout)
+    skipping = checkout / "tests" / "test_core.py"
+    skipping.write_text(f"import pytest\n\ndef test_it():\n    pytest.skip({reason!r})\n")
+    ran = run_tests(checkout, "tests", CI="true")
+    assert ran.returncode == status
+    assert ("skipped in CI, which counts as a failure" in ran.stdout) == bool(status)
+
+
+def test_ci_takes_what_a_plugin_says_it_does_without(checkout: Path) -> None:
+    shutil.copy(ROOT / "conftest.py", checkout)
+    (checkout / "tests" / "test_core.py").write_text(
+        "from fwprof.testing.conformance.framework import check_prepare_gives_versions\n"
+        "from fwprof.testing.conformance.suites import FrameworkConformance\n\n"
+        "class Bare:\n    pass\n\n"
+        "class TestBare(FrameworkConformance):\n    plugin = Bare()\n    name = 'bare'\n"
+    )
+    ran = run_tests(checkout, "tests", "-k", "prepare_gives_versions", CI="true")
+    assert "1 skipped" in ran.stdout
+    assert ran.returncode == 0
