@@ -14,8 +14,8 @@ import pytest
 import tensorflow as tf
 
 from fwprof.plugin import Batch, CellPlan, LoadedWorkload, Options, Workload, layers
+from fwprof.testing.language import parameter_shapes, resolve, state_shapes
 from fwprof.testing.samples import sample_cell
-from fwprof.workloads.language import parameter_shapes, resolve, state_shapes
 from fwprof_tensorflow import plugin
 
 Layers = Sequence[Any]

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from fwprof.plugin import LoadedWorkload, UnsupportedError, layers
-from fwprof.workloads import find_workload
+from fwprof.testing.language import find_workload
 from fwprof_tensorflow import plugin
 
 SPECS = (
