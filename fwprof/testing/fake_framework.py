@@ -35,6 +35,7 @@ from fwprof.plugin import (
 from fwprof.records import Record, Scalar, StageName
 from fwprof.testing import faults
 from fwprof.testing.clock import FakeClock, Phases
+from fwprof.testing.fake_kernels import FakeKernels
 from fwprof.testing.fake_meter import CountingMeter
 from fwprof.testing.native_network import make_native_workload
 from fwprof.testing.numpy_network import Network, Update, without_dropout
@@ -127,12 +128,9 @@ class FakeModel:
         self.native_device = device.native.get(NAME, "host")
         self.dtype = np.dtype(self.cell.precision)
         self.initial = {name: np.array(value, dtype=self.dtype) for name, value in workload.weights.items()}
-        self.network = self.network_class(
-            without_dropout(workload.layers) if self.cell.is_verification else workload.layers,
-            {name: value.copy() for name, value in self.initial.items()},
-            options.cell.seed,
-            self.spec.loss,
-        )
+        stack = without_dropout(workload.layers) if self.cell.is_verification else workload.layers
+        values = {name: value.copy() for name, value in self.initial.items()}
+        self.network = self.network_class(stack, values, self.cell.seed, self.spec.loss)
         self.update = Update(self.spec.optimizer)
         self.compiled: set[tuple[str, tuple[int, ...]]] = set()
 
@@ -277,21 +275,6 @@ class FakePrograms:
             loss, pull = network.loss_and_pull(staged.inputs, staged.targets)
         with phases.lasting("backward"):
             return Outcome(loss, pull())
-
-
-class FakeKernels:
-    """NumPy's matrix product and copy."""
-
-    library = "numpy"
-
-    def gemm(self, size: int) -> None:
-        """Multiply two matrices of ones."""
-        matrix = np.ones((size, size), dtype=np.float32)
-        matrix @ matrix
-
-    def copy(self, size_bytes: int) -> None:
-        """Copy a buffer."""
-        np.ones(size_bytes, dtype=np.uint8).copy()
 
 
 class FakeFramework:
