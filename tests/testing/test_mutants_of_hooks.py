@@ -11,7 +11,8 @@ from fwprof.plugin import UnsupportedError, hookimpl, layers
 from fwprof.testing.conformance import FRAMEWORK_CHECKS, FrameworkSubject, run_checks
 from fwprof.testing.conformance.cases import Hologram
 from fwprof.testing.conformance.framework import HOOK_CHECKS
-from fwprof.testing.fake_framework import FakeFramework, FakeKernels, FakeModel, FakePrograms
+from fwprof.testing.fake_framework import FakeFramework, FakeModel, FakePrograms
+from fwprof.testing.fake_kernels import FakeKernels
 from fwprof.testing.fake_meter import CountingMeter
 
 MUTANTS = []

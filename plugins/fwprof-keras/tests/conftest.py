@@ -26,8 +26,8 @@ import numpy as np
 import pytest
 
 from fwprof.plugin import Batch, CellPlan, LoadedWorkload, Options, Workload, layers
+from fwprof.testing.language import parameter_shapes, resolve, state_shapes
 from fwprof.testing.samples import sample_cell
-from fwprof.workloads.language import parameter_shapes, resolve, state_shapes
 
 BACKENDS = ("tensorflow", "torch", "jax")
 REPORTS = "FWPROF_TEST_REPORTS"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fwprof import api
+import fwprof
 
 FILE = """
 import torch
@@ -35,7 +35,7 @@ def other_batch():
 
 def test_two_factories_for_one_framework_are_timed_in_turn_and_compared(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(FILE, encoding="utf-8")
-    result = api.profile(
+    result = fwprof.profile(
         models=[f"torch={tmp_path}/net.py:{name}" for name in ("small", "large", "other_batch")],
         threads=(1,),
         rounds=3,
@@ -45,7 +45,7 @@ def test_two_factories_for_one_framework_are_timed_in_turn_and_compared(tmp_path
     )
     assert [group.name for group in result.plan.groups] == ["own-models"]
     assert [cell.fate for cell in result.cells] == ["ok", "ok", "ok"], result.cells
-    summary = api.summarize(result)
+    summary = fwprof.summarize(result)
     assert [cell.workload for cell in summary.cells] == ["net.small", "net.large", "net.other_batch"]
     assert {cell.equivalence.status for cell in summary.cells} == {"not_checked"}
     first, *others = [one for one in summary.comparisons if one.metric == "step_time"]
