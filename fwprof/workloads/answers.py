@@ -29,7 +29,7 @@ CURVE_STEPS = 20
 PARAMETER_STEPS = 3
 """After so many steps parameters are compared; later ones also differ by rounding alone."""
 SHIFT = 0.1
-"""How far constant weights are moved: a bias of 0 or a gamma of 1 would hide that it is not used."""
+"""How far biases, scales and statistics are moved: one of 0 or 1 would hide that it is not used."""
 
 _INDEX = "answers.json"
 
@@ -54,7 +54,7 @@ class Answers:
 
 
 def write_check_inputs(plan: WorkloadPlan, seed: int, folder: Path) -> None:
-    """Write small batches, and canonical weights of which none is constant.
+    """Write small batches, and canonical weights of which none is at its usual start.
 
     Raises:
         RequestError, StoreError: as `write_inputs`.
@@ -62,10 +62,10 @@ def write_check_inputs(plan: WorkloadPlan, seed: int, folder: Path) -> None:
     write_inputs(plan, CHECK_SAMPLES, seed, folder, with_data_set=False)
     for path in sorted((folder / "weights").glob("*.npy")):
         value = open_array(path)
-        if value.size and value.min() == value.max():
+        if value.ndim == 1:
             moves = generator(seed, f"check {path.stem}").standard_normal(value.shape)
-            # Away from zero where the constant is positive: a variance stays one.
-            moves = abs(moves) if value.flat[0] > 0 else moves
+            # Away from zero where all is positive: a variance stays one.
+            moves = abs(moves) if value.min() > 0 else moves
             save_array(path, (value + SHIFT * moves).astype(value.dtype))
 
 
