@@ -15,12 +15,22 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fwprof.api import Cancellation, compare, export, load, make_plan, profile, runs, summarize
+    from fwprof.api import Cancellation, compare, export, load, make_plan, profile, runs, summarize, verify
     from fwprof.errors import FwprofError
     from fwprof.records import Comparison, RunRequest, RunResult, RunSummary
 
 _HOMES = {
-    "fwprof.api": ("Cancellation", "compare", "export", "load", "make_plan", "profile", "runs", "summarize"),
+    "fwprof.api": (
+        "Cancellation",
+        "compare",
+        "export",
+        "load",
+        "make_plan",
+        "profile",
+        "runs",
+        "summarize",
+        "verify",
+    ),
     "fwprof.errors": ("FwprofError",),
     "fwprof.records": ("Comparison", "RunRequest", "RunResult", "RunSummary"),
 }
@@ -41,6 +51,7 @@ __all__ = [
     "profile",
     "runs",
     "summarize",
+    "verify",
 ]
 
 

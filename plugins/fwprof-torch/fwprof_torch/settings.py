@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 
 def apply_preset(preset: str, precision: str, place: Place) -> None:
-    """Set the precision of float32 products: `equal` strictly, `as-shipped` only where tf32 was asked."""
+    """Set the precision of float32 products: `equal` strictly, `as-shipped` only where tf32 was asked.
+
+    On the host there is nothing to set: both presets are one there, and read back the same.
+    """
     if precision == "tf32":
         _allow_tf32(True)
-    elif preset == "equal":
+    elif preset == "equal" and not place.is_host:
         _allow_tf32(False)
     if preset == "equal" and not place.is_host:
         torch.backends.cudnn.benchmark = False

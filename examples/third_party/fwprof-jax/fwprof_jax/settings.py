@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from fwprof_jax.modes import native_name
+
 if TYPE_CHECKING:
     from fwprof.plugin import CellPlan, Scalar
     from fwprof_jax.modes import Mode
@@ -38,12 +40,15 @@ def is_warm(folder: Path) -> bool:
 
 
 def apply_precision(cell: CellPlan) -> None:
-    """Set the precision of products, `as-shipped` only where it was asked for, and 64-bit types."""
+    """Set the precision of products, `as-shipped` only where it was asked for, and 64-bit types.
+
+    On the host there is nothing to set: both presets are one there, and read back the same.
+    """
     if cell.precision == "float64":
         _set("jax_enable_x64", True)
     if cell.precision == "tf32":
         _set("jax_default_matmul_precision", "tensorfloat32")
-    elif cell.settings_preset == "equal":
+    elif cell.settings_preset == "equal" and native_name(cell.device)[0] != "cpu":
         _set("jax_default_matmul_precision", "highest")
 
 
