@@ -71,7 +71,7 @@ class NeutralModel(KerasModel):
         self._data = Batches(self.batches)
         self._next = 0
         scalars = [v for v in model.optimizer.variables if len(v.shape) == 0]
-        self._scalars = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in scalars]
+        self._scalars = [(v, np.array(keras.ops.convert_to_numpy(v.value))) for v in scalars]
         self.reset()
 
     @property

@@ -27,7 +27,7 @@ class StartState:
         # A name of its own: several models of one process may share the folder.
         handle, self._path = mkstemp(prefix="start-", suffix=".npz", dir=folder)
         os.close(handle)
-        values = {str(i): keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
+        values = {str(i): keras.ops.convert_to_numpy(v.value) for i, v in enumerate(variables)}
         np.savez(self._path, **values)
 
     def restore(self) -> None:

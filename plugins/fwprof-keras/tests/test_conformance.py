@@ -5,8 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 
 from fwprof.testing.conformance.suites import FrameworkConformance
+
+# Where keras turns its own variables into arrays: they do not know NumPy 2's `copy` yet.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
 
 @contextmanager
