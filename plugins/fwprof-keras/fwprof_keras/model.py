@@ -37,7 +37,7 @@ class KerasModel(ABC):
     Args:
         model: with its loss and optimizer.
         backend: that keras runs on.
-        parameters: canonical name → place, in the order of the model's trainable variables.
+        parameters: canonical name → place, of every trainable variable.
         statistics: the same of what training moves without gradients.
         batches: NumPy batches of the workload, as `(inputs, targets, sample weights or None)`.
     """
@@ -57,10 +57,12 @@ class KerasModel(ABC):
         self.backend = backend
         self.cell = cell
         self.native_device = backend.open_device(device)
-        self.engine = backend.open_engine(model)
+        self.engine = backend.open_engine(model, is_verified=cell.is_verification)
         self.batches = batches
         self._slots = {**parameters, **statistics}
-        self._trained = parameters
+        owners = {id(slot.variable): (name, slot) for name, slot in parameters.items()}
+        # In the order in which the backend gives gradients, which need not be the canonical one.
+        self._trained = [owners[id(variable)] for variable in model.trainable_variables]
 
     @property
     @abstractmethod
@@ -97,7 +99,7 @@ class KerasModel(ABC):
 
     def canonical_gradients(self, gradients: Sequence[Any]) -> Mapping[str, Array]:
         """Return gradients, given in the order of the trainable variables, by canonical name."""
-        named = zip(self._trained.items(), gradients, strict=True)
+        named = zip(self._trained, gradients, strict=True)
         return {name: slot.to_canonical(gradient) for (name, slot), gradient in named}
 
     def load_parameters(self, values: Mapping[str, Array]) -> None:

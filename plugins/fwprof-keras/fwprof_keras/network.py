@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     Apply = Any
     """A keras layer, or a function of the graph's tensors."""
 
-_IMAGE = 3
-_SEQUENCE = 2
 _CHANNELS_LAST = "channels_last"
 
 
@@ -42,6 +40,7 @@ def build_network(
     kind: str = "auto",
     id_dtype: str = "int64",
     has_dropout: bool = True,
+    has_fused_attention: bool = True,
 ) -> Network:
     """Return the model of resolved layers, with keras's own random weights.
 
@@ -51,11 +50,12 @@ def build_network(
         kind: `sequential`, `functional`, or `auto`: sequential where the layers allow it.
         id_dtype: the backend's type of integer inputs.
         has_dropout: False: dropout layers drop nothing, as verification needs it.
+        has_fused_attention: False: attention is written out; jax's fused one computes in float32.
 
     Raises:
-        UnsupportedError: a layer, or its place, is not supported; names it.
+        UnsupportedError: a layer is not supported, or does not fit into a Sequential; names it.
     """
-    builder = _Builder(has_dropout)
+    builder = _Builder(has_dropout, has_fused_attention)
     steps = [builder.make(resolved) for resolved in layers]
     graph = next((r for r in layers if isinstance(r.layer, kinds.Residual | kinds.Attention)), None)
     if kind == "sequential" and graph is not None:
@@ -89,6 +89,7 @@ class PositionEmbedding(library.Layer):  # type: ignore[misc]  # untyped in kera
 @dataclass
 class _Builder:
     has_dropout: bool
+    has_fused_attention: bool
     _kept: list[tuple[str, tuple[int, ...], bool, library.Layer, str]] = field(default_factory=list)
     """Name, canonical shape, whether it is trained, layer, and dotted attribute of the variable."""
 
@@ -112,7 +113,6 @@ class _Builder:
                     library.Dense(layer.units, activation=layer.activation, use_bias=layer.use_bias),
                 )
             case kinds.Conv2d():
-                _require(resolved, rank=_IMAGE, what="an image (height, width, channels)")
                 return self._weighted(
                     resolved,
                     library.Conv2D(
@@ -141,21 +141,17 @@ class _Builder:
             case kinds.LayerNorm():
                 return self._weighted(resolved, library.LayerNormalization(epsilon=layer.epsilon))
             case kinds.Embedding():
-                _require(resolved, rank=1, what="ids (length,)")
                 embedding = library.Embedding(layer.vocabulary, layer.units)
                 return self._weighted(resolved, embedding, table="embeddings")
             case kinds.PositionEmbedding():
-                _require(resolved, rank=_SEQUENCE, what="(length, channels)")
                 return self._weighted(resolved, PositionEmbedding())
             case kinds.Attention():
                 return self._attention(resolved, layer)
             case kinds.Lstm():
-                _require(resolved, rank=_SEQUENCE, what="(length, channels)")
                 lstm = library.LSTM(layer.units, return_sequences=layer.return_sequences)
                 attributes = {name: f"cell.{name}" for name in ("kernel", "recurrent_kernel", "bias")}
                 return self._weighted(resolved, lstm, **attributes)
             case kinds.AverageOverSequence():
-                _require(resolved, rank=_SEQUENCE, what="(length, channels)")
                 return library.GlobalAveragePooling1D(data_format=_CHANNELS_LAST)
             case kinds.Residual():
                 return self._residual(resolved)
@@ -171,7 +167,6 @@ class _Builder:
         return layer
 
     def _attention(self, resolved: ResolvedLayer, layer: kinds.Attention) -> Apply:
-        _require(resolved, rank=_SEQUENCE, what="(length, channels)")
         attention = library.MultiHeadAttention(layer.heads, resolved.input_shape[-1] // layer.heads)
         attributes = {
             f"{part}_{kind}": f"{part}_dense.{kind}"
@@ -179,7 +174,12 @@ class _Builder:
             for kind in ("kernel", "bias")
         }
         self._weighted(resolved, attention, **attributes)
-        return lambda inputs: attention(inputs, inputs, use_causal_mask=layer.causal)
+        if self.has_fused_attention:
+            return lambda inputs: attention(inputs, inputs, use_causal_mask=layer.causal)
+        # Keras writes attention out where its scores are asked for.
+        return lambda inputs: attention(
+            inputs, inputs, use_causal_mask=layer.causal, return_attention_scores=True
+        )[0]
 
     def _residual(self, resolved: ResolvedLayer) -> Apply:
         steps = [self.make(inner) for inner in resolved.inner]
@@ -191,14 +191,6 @@ class _Builder:
             return library.Add()([inputs, outputs])
 
         return apply
-
-
-def _require(resolved: ResolvedLayer, *, rank: int, what: str) -> None:
-    if len(resolved.input_shape) != rank:
-        raise UnsupportedError(
-            f"keras: {_kind(resolved)} at {resolved.path} takes {what}",
-            cause=f"its input is {resolved.input_shape}",
-        )
 
 
 def _kind(resolved: ResolvedLayer) -> str:

@@ -16,7 +16,7 @@ from fwprof_keras.network import build_network
 from fwprof_keras.precision import is_narrowing, set_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from fwprof.plugin import Batch, Device, LoadedWorkload, Options, ResolvedLayer
     from fwprof_keras.backends import Backend, Staged
@@ -39,7 +39,8 @@ class NeutralModel(KerasModel):
         self._dtype = "float64" if cell.precision == "float64" else "float32"
         set_dtype(self._dtype)
         self._weights = workload.weights
-        self._has_dropout = _has_dropout(workload.layers)
+        self._optimizer = workload.spec.optimizer
+        self._kinds = set(_kinds_of(workload.layers))
         network = build_network(
             workload.spec,
             workload.layers,
@@ -47,6 +48,7 @@ class NeutralModel(KerasModel):
             # Without 64-bit types, jax has 32-bit ids alone.
             id_dtype=keras.backend.standardize_dtype(backend.place(np.zeros(1, np.int64)).dtype),
             has_dropout=not cell.is_verification,
+            has_fused_attention=cell.precision != "float64",
         )
         model = network.model
         model.compile(
@@ -86,7 +88,11 @@ class NeutralModel(KerasModel):
         differences = {
             "float64": is_double,
             "keras's narrowing of float64 to float32 switched off": is_double and is_narrowing(),
-            "dropout off": self._has_dropout,
+            "dropout off": kinds.Dropout in self._kinds,
+            "attention written out": is_double and kinds.Attention in self._kinds,
+            "gradients of a table summed by row before Adam": self.backend.name == "tensorflow"
+            and kinds.Embedding in self._kinds
+            and isinstance(self._optimizer, kinds.Adam),
         }
         return tuple(name for name, differs in differences.items() if differs)
 
@@ -148,5 +154,7 @@ def _make_optimizer(spec: kinds.Optimizer, number: Callable[[float], Any]) -> ke
     raise UnsupportedError(f"keras has no optimizer {type(spec).__name__} here")
 
 
-def _has_dropout(layers: Iterable[ResolvedLayer]) -> bool:
-    return any(isinstance(r.layer, kinds.Dropout) or _has_dropout(r.inner) for r in layers)
+def _kinds_of(layers: Iterable[ResolvedLayer]) -> Iterator[type]:
+    for resolved in layers:
+        yield type(resolved.layer)
+        yield from _kinds_of(resolved.inner)

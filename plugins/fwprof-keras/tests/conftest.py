@@ -232,6 +232,32 @@ def build(make_cell: Any, tmp_path: Path, backend: str) -> Callable[..., Any]:
     return make
 
 
+@pytest.fixture
+def verified(build: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Build a workload as it is verified: in float64."""
+    made: list[bool] = []
+
+    def make(workload: LoadedWorkload) -> tuple[Any, Any]:
+        made.append(True)
+        return build(workload, precision="float64", is_verification=True)
+
+    yield make
+    if made:
+        from fwprof_keras.precision import set_dtype
+
+        set_dtype("float32")
+        _set_jax_doubles(False)
+
+
+def _set_jax_doubles(enabled: bool) -> None:
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.config.update("jax_enable_x64", enabled)
+
+
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
     with _kept_environment():

@@ -106,8 +106,12 @@ class Backend(Protocol):
         """Say whether the backend raised because memory ran out."""
         ...
 
-    def open_engine(self, model: keras.Model) -> Engine:
-        """Return the programs of a compiled and built model."""
+    def open_engine(self, model: keras.Model, *, is_verified: bool) -> Engine:
+        """Return the programs of a compiled and built model.
+
+        Args:
+            is_verified: where an optimizer's own short cut changes the result, do without it.
+        """
         ...
 
 

@@ -99,9 +99,9 @@ class TensorflowBackend:
         """Return how many functions were traced so far in this process."""
         return _traced
 
-    def open_engine(self, model: keras.Model) -> Engine:
+    def open_engine(self, model: keras.Model, *, is_verified: bool) -> Engine:
         """Return the programs as `Model.fit` would run a step: in tf.function unless run_eagerly."""
-        return TensorflowEngine(model)
+        return TensorflowEngine(model, sums_rows=is_verified)
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Say whether TensorFlow raised because memory ran out."""
@@ -109,10 +109,16 @@ class TensorflowBackend:
 
 
 class TensorflowEngine:
-    """F, G and S; variables hold the state, which tf.function updates in place."""
+    """F, G and S; variables hold the state, which tf.function updates in place.
 
-    def __init__(self, model: keras.Model) -> None:
+    Args:
+        sums_rows: whether the gradients of a table's rows are summed before the optimizer sees
+            them. Keras's Adam squares those of each look-up by itself, as `fit` does too.
+    """
+
+    def __init__(self, model: keras.Model, *, sums_rows: bool) -> None:
         self._model = model
+        self._sums_rows = sums_rows
         self._trained = [variable.value for variable in model.trainable_variables]
         is_eager = bool(model.run_eagerly)
         self.mode = "eager" if is_eager else "jit" if model.jit_compile else "function"
@@ -178,7 +184,7 @@ class TensorflowEngine:
     def _gradients(self, tape: tf.GradientTape, loss: Any) -> list[Any]:
         zero = tf.UnconnectedGradients.ZERO
         found: list[Any] = tape.gradient(loss, self._trained, unconnected_gradients=zero)
-        return found
+        return [tf.convert_to_tensor(each) for each in found] if self._sums_rows else found
 
     def _step(self, x: Any, y: Any, weight: Any) -> Any:
         loss, gradients = self._loss_and_gradients(x, y, weight)
