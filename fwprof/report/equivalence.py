@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fwprof.report import figures
 from fwprof.report.layout import Facts, Section
 from fwprof.report.table import Column, Table
 
@@ -34,18 +33,20 @@ def equivalence_rows(cells: Sequence[CellSummary], names: CellNames) -> list[tup
         same = [cell for cell in cells if _is_same_as(cell, reference)]
         if same:
             errors = [cell.equivalence.max_error or 0.0 for cell in same]
+            meant = [cell.id for cell in (reference, *same)]
             rows.append(
-                f"{figures.listed([names.short(cell.id) for cell in (reference, *same)])} do the same work: "
+                f"{names.which(meant, [cell.id for cell in cells]) or 'all'} do the same work: "
                 f"outputs, loss and gradients agree to {_share(max(errors))} in float64"
             )
     rows += _differences(cells, names)
     unchecked: dict[str, list[str]] = {}
     for cell in cells:
         if cell.equivalence.status == "not_checked":
-            unchecked.setdefault(cell.equivalence.reason, []).append(names.short(cell.id))
+            unchecked.setdefault(cell.equivalence.reason, []).append(cell.id)
     for reason, owners in unchecked.items():
-        who = "" if len(owners) == len(cells) else f" ({figures.listed(owners)})"
-        rows.append(f"not checked{who}: {reason or 'that the cells compute the same was not verified'}")
+        who = names.which(owners, [cell.id for cell in cells])
+        why = reason or "that the cells compute the same was not verified"
+        rows.append(f"not checked{who and f' ({who})'}: {why}")
     return [("equivalence" if place == 0 else "", text) for place, text in enumerate(rows)]
 
 
@@ -81,13 +82,14 @@ def equivalence_table(cells: Sequence[CellSummary], names: CellNames) -> list[Se
     facts = equivalence_rows(cells, names)
     if len(differing) > 1 and all(one.status == "not_equivalent" for one in differing):
         facts.append(("", "every cell differs from the reference: it may be the reference that is wrong"))
+    everyone = [cell.id for cell in cells]
     tricks: dict[str, list[str]] = {}
     for cell in cells:
         if cell.equivalence.verified_with:
             text = ", ".join(cell.equivalence.verified_with)
-            tricks.setdefault(text, []).append(names.short(cell.id))
+            tricks.setdefault(text, []).append(cell.id)
     facts += [
-        ("verified with" if place == 0 else "", f"{text} ({figures.listed(owners)})")
+        ("verified with" if place == 0 else "", f"{text}: {names.which(owners, everyone) or 'all'}")
         for place, (text, owners) in enumerate(tricks.items())
     ]
     return [Table(columns=columns, rows=rows, gutter=" "), Facts(tuple(facts))]

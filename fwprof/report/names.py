@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
+
+from fwprof.report.figures import listed
 
 if TYPE_CHECKING:
     from fwprof.records import CellSummary, RunResult
@@ -80,6 +82,22 @@ class CellNames:
         parts = [self.part(cell_id, title) + units.get(title, "") for title in wanted]
         # Of two environments one may be the framework's own, which has no name here.
         return " ".join(part for part in parts if part.strip()) or self.part(cell_id, "framework")
+
+    def which(self, cell_ids: Collection[str], among: Sequence[str], *, without: Sequence[str] = ()) -> str:
+        """Return some of several cells in words: none of them where it is all, else as few as it takes.
+
+        Args:
+            cell_ids: the cells that are meant.
+            among: all that could be meant.
+            without: as for `short`.
+        """
+        others = [cell_id for cell_id in among if cell_id not in cell_ids]
+        if not others:
+            return ""
+        said, prefix = [cell_id for cell_id in among if cell_id in cell_ids], ""
+        if 2 * len(others) < len(said):
+            said, prefix = others, "all but "
+        return prefix + listed(list(dict.fromkeys(self.short(one, without=without) for one in said)))
 
     def in_words(self, text: str) -> str:
         """Return a sentence with each cell's id replaced by its name."""

@@ -177,13 +177,21 @@ def tied_groups(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
     return groups
 
 
+def _in_one_order(why: str) -> str:
+    """Write `different X: b and a` as `different X: a and b`, so that it is said once."""
+    what, colon, values = why.partition(": ")
+    if not (what.startswith("different ") and colon):
+        return why
+    return f"{what}: {' and '.join(sorted(values.split(' and ')))}"
+
+
 def reasons(comparisons: Sequence[Comparison], names: CellNames) -> list[tuple[str, str]]:
     """Return each reason once, under the verdict it is for."""
     said: dict[str, None] = {}
     for one in comparisons:
         if one.why:
             verdict = verdict_of(one)
-            said[f"{verdict}: {names.in_words(one.why)}"] = None
+            said[f"{verdict}: {names.in_words(_in_one_order(one.why))}"] = None
         for label in (label for label in one.labels if label != "few_sessions"):  # the reason says it
             said[f"{label}: {LABELS.get(label, '')}".rstrip(": ")] = None
     return [("why" if place == 0 else "", text) for place, text in enumerate(said)]

@@ -215,26 +215,26 @@ def _own_loops(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str
 
 
 def _bounds(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
-    said = []
+    """Say what bounds which cells, each beside its share of the machine's best."""
+    bounded: dict[str, list[str]] = {}
     for cell in cells:
+        gemm, copy = _value(cell, "share_of_best_gemm"), _value(cell, "share_of_copy")
+        share, peak = (copy, "copy") if cell.bound == "memory" else (gemm, "matrix product")
+        name = names.short(cell.id)
         if cell.bound is not None:
-            share = {
-                "compute": "share_of_best_gemm",
-                "launch": "share_of_best_gemm",
-                "memory": "share_of_copy",
-            }
-            value = _value(cell, share.get(cell.bound, ""))
-            peak = "copy" if cell.bound == "memory" else "matrix product"
-            of = "" if value is None else f" ({figures.percent(value / 100)} of the best {peak} here)"
-            said.append(f"{names.short(cell.id)}: {_BOUNDS[cell.bound]}{of}")
-        elif (gemm := _value(cell, "share_of_best_gemm")) is not None:
-            copy = _value(cell, "share_of_copy")
+            said = name if share is None else f"{name} {figures.percent(share / 100)}"
+            of = "" if share is None else f" of the best {peak} here"
+            bounded.setdefault(f"{_BOUNDS[cell.bound]}{of}", []).append(said)
+        elif gemm is not None:
             beside = "" if copy is None else f", {figures.percent(copy / 100)} of the best copy"
-            said.append(
-                f"{names.short(cell.id)}: nothing alone ({figures.percent(gemm / 100)} of the best matrix "
-                f"product{beside} here)"
-            )
-    return [("what bounds it" if place == 0 else "", text) for place, text in enumerate(said)]
+            said = f"{name} {figures.percent(gemm / 100)}{beside}"
+            bounded.setdefault("nothing alone of the best matrix product here", []).append(said)
+    rows = []
+    for what, owners in bounded.items():
+        bound, of, peak = what.partition(" of the best ")
+        shares = f" of the best {peak}" if of else ""
+        rows.append(f"{bound}: {', '.join(owners)}{shares}")
+    return [("what bounds it" if place == 0 else "", text) for place, text in enumerate(rows)]
 
 
 def _training(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
@@ -258,7 +258,7 @@ def _quality(result: RunResult, cells: Sequence[CellSummary], names: CellNames) 
     carried: dict[str, list[str]] = {}
     for cell in measured:
         for label in cell.labels:
-            carried.setdefault(label, []).append(names.short(cell.id))
+            carried.setdefault(label, []).append(cell.id)
     claims = ["steady"] if "unsteady" not in carried else []
     claims += ["clean"] if "contended" not in carried else []
     said = ", ".join(claims)
@@ -268,8 +268,8 @@ def _quality(result: RunResult, cells: Sequence[CellSummary], names: CellNames) 
         said = "; ".join(filter(None, (said, f"{few}: no ranking is claimed")))
     rows = [said] if said else []
     for label, owners in carried.items():
-        who = "" if len(owners) == len(measured) else f" ({', '.join(owners)})"
-        rows.append(f"{label}{who}: {LABELS.get(label, 'see the documentation of labels')}")
+        who = names.which(owners, [cell.id for cell in measured])
+        rows.append(f"{label}{who and f' ({who})'}: {LABELS.get(label, 'see the documentation of labels')}")
     if marked := [cell for cell in measured if cell.split_disagreement is not None]:
         rows.append(_marks(marked, names))
     rows += dict.fromkeys(

@@ -26,14 +26,12 @@ def presets_rows(result: RunResult, cells: Sequence[CellSummary], names: CellNam
     twice = [one.failure.same_as for one in result.cells if one.failure and one.failure.same_as]
     if not twice:
         return []
-    owners = [names.short(cell.id, without=("settings",)) for cell in cells if cell.id in twice]
-    rest = len(cells) - len(owners)
-    who = figures.listed(owners) if rest else "every cell"
+    who = names.which(twice, [cell.id for cell in cells], without=("settings",)) or "every cell"
     return [("presets", f"as shipped and equal read back the same for {who}: measured once")]
 
 
 def settings_rows(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
-    """Say the notable settings that all share, then every one in which cells differ."""
+    """Say the notable settings that all share, then those in which cells differ."""
     described = [cell for cell in cells if cell.settings]
     if not cells:
         return []
@@ -60,9 +58,11 @@ def settings_rows(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[
     said += [*same, f"{more} more (--json)"] if more else same
     rows = [("settings", " ".join(said).rstrip(",:"))]
     for key, by in values.items():
-        if len(by) > 1:
+        if len(by) > 1 and key in notable:
             text = "; ".join(f"{value} ({', '.join(owners)})" for value, owners in by.items())
             rows.append(("" if len(rows) > 1 else "differ", f"{key.replace('_', ' ')}: {text}"))
+    if other := sum(len(by) > 1 and key not in notable for key, by in values.items()):
+        rows.append(("" if len(rows) > 1 else "differ", f"{figures.plural(other, 'other setting')} (--json)"))
     return rows
 
 

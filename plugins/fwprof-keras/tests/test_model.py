@@ -158,31 +158,36 @@ def test_a_sequential_model_is_refused_where_layers_form_a_graph(build, make_wor
     assert build(make_workload(specs, (4,)))[0].settings()["model"] == "functional"
 
 
-def test_the_equal_preset_asks_for_strict_products(build, make_workload, backend):
+def test_on_the_host_the_equal_preset_changes_nothing(build, make_workload, backend):
     from fwprof_keras.backends import open_backend
 
     model, _ = build(make_workload(SPECS, (4,)))
-    runtime = open_backend(backend)
-    setting, strict, loose = {
-        "tensorflow": ("tf32", False, True),
-        "torch": ("float32_matmul_precision", "highest", "high"),
-        "jax": ("matmul_precision", "highest", "tensorfloat32"),
+    before = model.settings()
+    open_backend(backend).apply_preset("equal", "float32")
+    assert model.settings() == before
+
+
+def test_tf32_is_allowed_where_it_is_asked_for(build, make_workload, backend):
+    from fwprof_keras.backends import open_backend
+
+    model, _ = build(make_workload(SPECS, (4,)))
+    setting, loose, undo = {
+        "tensorflow": ("tf32", True, None),
+        "torch": ("float32_matmul_precision", "high", "torch"),
+        "jax": ("matmul_precision", "tensorfloat32", "jax"),
     }[backend]
-    before = model.settings()[setting]
     try:
-        runtime.apply_preset("as-shipped", "tf32")
+        open_backend(backend).apply_preset("as-shipped", "tf32")
         assert model.settings()[setting] == loose
-        runtime.apply_preset("equal", "float32")
-        assert model.settings()[setting] == strict
     finally:
-        if backend == "jax":
+        if undo == "jax":
             import jax
 
-            jax.config.update("jax_default_matmul_precision", None if before == "default" else before)
-        else:
-            runtime.apply_preset(
-                "as-shipped" if before != strict else "equal", "tf32" if before != strict else ""
-            )
+            jax.config.update("jax_default_matmul_precision", None)
+        elif undo == "torch":
+            import torch
+
+            torch.set_float32_matmul_precision("highest")
 
 
 def test_a_device_the_backend_cannot_use_is_unavailable(backend):

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 
 def apply_preset(cell: CellPlan) -> None:
-    """Set the precision of float32 products: `equal` strictly, `as-shipped` only where tf32 was asked."""
+    """Set the precision of float32 products: `equal` strictly, `as-shipped` only where tf32 was asked.
+
+    On the host there is nothing to set: both presets are one there, and read back the same.
+    """
     if cell.precision == "tf32":
         tf.config.experimental.enable_tensor_float_32_execution(True)
-    elif cell.settings_preset == "equal":
+    elif cell.settings_preset == "equal" and cell.device.name != "cpu":
         tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
@@ -64,7 +67,8 @@ def read_settings(
 
 def notable_settings(place: Place) -> tuple[str, ...]:
     """Return the settings that a reader wants to see first: those that change what a step costs here."""
-    return ("threads", "jit", "onednn") if place.is_host else ("threads", "jit", "tf32", "memory_growth")
+    everywhere = ("threads", "jit", "layout")
+    return (*everywhere, "onednn") if place.is_host else (*everywhere, "tf32", "memory_growth")
 
 
 def _memory_growth() -> Scalar:

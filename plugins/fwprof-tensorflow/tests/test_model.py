@@ -259,12 +259,19 @@ def test_settings_are_read_back_from_tensorflow(trained):
         tf.config.optimizer.set_jit(False)
 
 
-@pytest.mark.parametrize(("preset", "allowed"), [("as-shipped", True), ("equal", False)])
-def test_only_the_equal_preset_asks_for_strict_products(build, make_workload, make_cell, preset, allowed):
+@pytest.mark.parametrize(
+    ("preset", "device", "allowed"),
+    [("as-shipped", "card:0", True), ("equal", "card:0", False), ("equal", "cpu", True)],
+)
+def test_the_equal_preset_asks_for_strict_products_where_there_is_a_choice(
+    make_cell, preset, device, allowed
+):
     from fwprof_tensorflow.settings import apply_preset
 
+    cell = make_cell()
+    place = msgspec.structs.replace(cell.device, name=device)
     tf.config.experimental.enable_tensor_float_32_execution(True)
-    apply_preset(msgspec.structs.replace(make_cell(), settings_preset=preset))
+    apply_preset(msgspec.structs.replace(cell, settings_preset=preset, device=place))
     assert tf.config.experimental.tensor_float_32_execution_enabled() is allowed
 
 

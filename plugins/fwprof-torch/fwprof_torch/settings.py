@@ -78,8 +78,8 @@ def read_settings(
 
 def notable_settings(place: Place) -> tuple[str, ...]:
     """Return the settings that a reader wants to see first: those that change what a step costs here."""
-    everywhere = ("threads", "float32_matmul_precision", "jit", "graph_breaks")
-    return everywhere if place.is_host else (*everywhere, "cudnn_allow_tf32", "cudnn_benchmark")
+    everywhere = ("threads", "float32_matmul_precision", "jit", "graph_breaks", "layout")
+    return (*everywhere, "onednn") if place.is_host else (*everywhere, "cudnn_allow_tf32", "cudnn_benchmark")
 
 
 def _read(getter: Callable[[], Scalar]) -> Scalar:

@@ -157,7 +157,6 @@ class JaxModel(ABC):
             labels.append("warm_cache")
         return Description(
             mode="jit" if settings["jit"] else "jit disabled",
-            backend=self.device.platform,
             native_device=f"{self.device.platform}:{self.device.id}",
             settings=settings,
             versions={"jax": jax.__version__, "optax": optax.__version__},

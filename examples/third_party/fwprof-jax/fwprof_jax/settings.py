@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fwprof.plugin import CellPlan, Scalar
     from fwprof_jax.modes import Mode
 
-NOTABLE = ("threads", "default_matmul_precision", "jit")
+NOTABLE = ("threads", "jit", "default_matmul_precision")
 """What a reader wants to see first."""
 
 

@@ -35,7 +35,7 @@ class JaxBackend:
     """JAX on one device."""
 
     name = "jax"
-    notable: Sequence[str] = ("threads", "jit", "matmul_precision")
+    notable: Sequence[str] = ("threads", "jit", "layout", "matmul_precision")
 
     def prepare(self, plan: CellPlan) -> None:
         """Choose the platform and 64-bit types, and start the runtime."""
@@ -61,8 +61,8 @@ class JaxBackend:
         return f"{found.platform}:{found.id}"
 
     def apply_preset(self, preset: str, precision: str) -> None:
-        """Set the precision of float32 products."""
-        if precision == "tf32" or preset == "equal":
+        """Set the precision of float32 products; on the host there is nothing to set."""
+        if precision == "tf32" or (preset == "equal" and jax.default_backend() != "cpu"):
             asked = "tensorfloat32" if precision == "tf32" else "highest"
             jax.config.update("jax_default_matmul_precision", asked)  # type: ignore[no-untyped-call]  # untyped in jax
 

@@ -24,7 +24,7 @@ class TensorflowBackend:
     """TensorFlow on one device."""
 
     name = "tensorflow"
-    notable: Sequence[str] = ("threads", "jit", "tf32", "onednn")
+    notable: Sequence[str] = ("threads", "jit", "layout", "onednn")
 
     def __init__(self) -> None:
         self._is_host = True
@@ -56,8 +56,8 @@ class TensorflowBackend:
         return name.removeprefix("/device:")
 
     def apply_preset(self, preset: str, precision: str) -> None:
-        """Set whether float32 products may use TF32."""
-        if precision == "tf32" or preset == "equal":
+        """Set whether float32 products may use TF32; on the host there is nothing to set."""
+        if precision == "tf32" or (preset == "equal" and not self._is_host):
             tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
 
     def settings(self) -> Mapping[str, Scalar]:

@@ -24,7 +24,7 @@ class TorchBackend:
     """PyTorch on one device."""
 
     name = "torch"
-    notable: Sequence[str] = ("threads", "jit", "float32_matmul_precision")
+    notable: Sequence[str] = ("threads", "jit", "layout", "float32_matmul_precision", "onednn")
 
     def __init__(self) -> None:
         self._device = torch.device("cpu")
@@ -51,8 +51,8 @@ class TorchBackend:
         return name
 
     def apply_preset(self, preset: str, precision: str) -> None:
-        """Set whether float32 products and convolutions may use TF32."""
-        if precision == "tf32" or preset == "equal":
+        """Set whether float32 products and convolutions may use TF32; on the host nothing is set."""
+        if precision == "tf32" or (preset == "equal" and self._device.type != "cpu"):
             is_allowed = precision == "tf32"
             torch.set_float32_matmul_precision("high" if is_allowed else "highest")
             torch.backends.cudnn.allow_tf32 = is_allowed
