@@ -125,6 +125,20 @@ def test_phases_of_whole_graphs_are_compared_with_each_other_only(build: Any, se
         assert verdicts == ["not comparable", "not comparable", "no difference shown"]
 
 
+@pytest.mark.parametrize(("share", "is_compared"), [(1.1, True), (1.3, False)])
+def test_a_whole_graph_whose_marks_agree_has_phases_after_all(
+    build: Any, sessions: Any, share: float, is_compared: bool
+) -> None:
+    # The builder's programs: forward 0.2, backward 0.5 and update 0.3 of a step of 2 ms.
+    split = {"forward": (int(0.4 * MS),), "backward": (int(share * MS),), "optimizer": (int(0.6 * MS),)}
+    measured = tuple(build.measurement(steps, n, split=split) for n, steps in enumerate(sessions(2 * MS)))
+    whole = build.cell("b", description=build.description(labels=("whole_graph",)), measurements=measured)
+    run = build.run(build.cell("a", *sessions(MS)), whole)
+    for phase in ("forward_time", "backward_time", "optimizer_time"):
+        (one,) = compared(run, phase)
+        assert (one.verdict != "not comparable") is is_compared
+
+
 def test_phases_are_compared_session_by_session(build: Any, sessions: Any) -> None:
     for count, verdict in ((1, "one process"), (3, "no difference shown"), (5, "slower")):
         run = build.run(
