@@ -53,6 +53,7 @@ class KerasModel(ABC):
         batches: Sequence[tuple[Any, ...]],
         cell: CellPlan,
     ) -> None:
+        self.verified_with: tuple[str, ...] = ()
         self.model = model
         self.backend = backend
         self.cell = cell
@@ -80,11 +81,6 @@ class KerasModel(ABC):
     @abstractmethod
     def restore_start(self) -> None:
         """Set every variable to what it was at the start."""
-
-    @property
-    @abstractmethod
-    def verified_with(self) -> tuple[str, ...]:
-        """How the program differs from the timed one, in words."""
 
     def place(self, parts: Sequence[Any]) -> Staged:
         """Return inputs, targets and sample weights as tensors on the device."""
@@ -142,7 +138,7 @@ class KerasModel(ABC):
             batch_size=self.batch_size,
             labels=("whole_graph",) if self.engine.is_whole_graph else (),
             notable=tuple(self.backend.notable),
-            verified_with=self.verified_with if self.cell.is_verification else (),
+            verified_with=self.verified_with,
         )
 
     def compilations(self) -> int:

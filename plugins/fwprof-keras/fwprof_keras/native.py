@@ -34,8 +34,6 @@ class NativeModel(KerasModel):
         RequestError: the factory's dict, the model or a batch is not what keras needs; names it.
     """
 
-    verified_with: tuple[str, ...] = ()
-
     def __init__(
         self, workload: LoadedWorkload, backend: Backend, mode: Mode, device: Device, options: Options
     ) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 from keras import layers as library
 
 from fwprof.plugin import ResolvedLayer, UnsupportedError, Workload
@@ -40,7 +41,7 @@ def build_network(
     kind: str = "auto",
     id_dtype: str = "int64",
     has_dropout: bool = True,
-    has_fused_attention: bool = True,
+    is_exact: bool = False,
 ) -> Network:
     """Return the model of resolved layers, with keras's own random weights.
 
@@ -50,12 +51,12 @@ def build_network(
         kind: `sequential`, `functional`, or `auto`: sequential where the layers allow it.
         id_dtype: the backend's type of integer inputs.
         has_dropout: False: dropout layers drop nothing, as verification needs it.
-        has_fused_attention: False: attention is written out; jax's fused one computes in float32.
+        is_exact: in float64: write out what a backend would compute partly in float32.
 
     Raises:
         UnsupportedError: a layer is not supported, or does not fit into a Sequential; names it.
     """
-    builder = _Builder(has_dropout, has_fused_attention)
+    builder = _Builder(has_dropout, is_exact)
     steps = [builder.make(resolved) for resolved in layers]
     graph = next((r for r in layers if isinstance(r.layer, kinds.Residual | kinds.Attention)), None)
     if kind == "sequential" and graph is not None:
@@ -89,7 +90,7 @@ class PositionEmbedding(library.Layer):  # type: ignore[misc]  # untyped in kera
 @dataclass
 class _Builder:
     has_dropout: bool
-    has_fused_attention: bool
+    is_exact: bool
     _kept: list[tuple[str, tuple[int, ...], bool, library.Layer, str]] = field(default_factory=list)
     """Name, canonical shape, whether it is trained, layer, and dotted attribute of the variable."""
 
@@ -110,7 +111,9 @@ class _Builder:
             case kinds.Dense():
                 return self._weighted(
                     resolved,
-                    library.Dense(layer.units, activation=layer.activation, use_bias=layer.use_bias),
+                    library.Dense(
+                        layer.units, activation=self._activation(layer.activation), use_bias=layer.use_bias
+                    ),
                 )
             case kinds.Conv2d():
                 return self._weighted(
@@ -121,7 +124,7 @@ class _Builder:
                         strides=layer.stride,
                         padding=layer.padding,
                         data_format=_CHANNELS_LAST,
-                        activation=layer.activation,
+                        activation=self._activation(layer.activation),
                         use_bias=layer.use_bias,
                     ),
                 )
@@ -132,7 +135,7 @@ class _Builder:
             case kinds.Flatten():
                 return library.Flatten(data_format=_CHANNELS_LAST)
             case kinds.Activation():
-                return library.Activation(layer.function)
+                return library.Activation(self._activation(layer.function))
             case kinds.Dropout():
                 return library.Dropout(layer.rate if self.has_dropout else 0.0)
             case kinds.BatchNorm():
@@ -166,6 +169,10 @@ class _Builder:
                 self._kept.append((full, shape, is_trained, layer, attributes.get(name, name)))
         return layer
 
+    def _activation(self, name: str | None) -> Any:
+        # tensorflow divides by a root of two that is rounded to float32.
+        return _exact_gelu if name == "gelu" and self.is_exact else name
+
     def _attention(self, resolved: ResolvedLayer, layer: kinds.Attention) -> Apply:
         attention = library.MultiHeadAttention(layer.heads, resolved.input_shape[-1] // layer.heads)
         attributes = {
@@ -174,9 +181,9 @@ class _Builder:
             for kind in ("kernel", "bias")
         }
         self._weighted(resolved, attention, **attributes)
-        if self.has_fused_attention:
+        if not self.is_exact:
             return lambda inputs: attention(inputs, inputs, use_causal_mask=layer.causal)
-        # Keras writes attention out where its scores are asked for.
+        # Keras writes attention out where its scores are asked for; jax's fused one has float32 inside.
         return lambda inputs: attention(
             inputs, inputs, use_causal_mask=layer.causal, return_attention_scores=True
         )[0]
@@ -191,6 +198,10 @@ class _Builder:
             return library.Add()([inputs, outputs])
 
         return apply
+
+
+def _exact_gelu(x: Any) -> Any:
+    return x * (0.5 * (1.0 + keras.ops.erf(x * keras.ops.cast(np.sqrt(0.5), x.dtype))))
 
 
 def _kind(resolved: ResolvedLayer) -> str:

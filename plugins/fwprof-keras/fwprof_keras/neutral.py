@@ -13,12 +13,13 @@ from fwprof_keras.data import Batches
 from fwprof_keras.layout import write_slots
 from fwprof_keras.model import KerasModel
 from fwprof_keras.network import build_network
-from fwprof_keras.precision import is_narrowing, set_dtype
+from fwprof_keras.precision import set_dtype
+from fwprof_keras.verification import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
-    from fwprof.plugin import Batch, Device, LoadedWorkload, Options, ResolvedLayer
+    from fwprof.plugin import Batch, Device, LoadedWorkload, Options
     from fwprof_keras.backends import Backend, Staged
     from fwprof_keras.modes import Mode
 
@@ -39,8 +40,6 @@ class NeutralModel(KerasModel):
         self._dtype = "float64" if cell.precision == "float64" else "float32"
         set_dtype(self._dtype)
         self._weights = workload.weights
-        self._optimizer = workload.spec.optimizer
-        self._kinds = set(_kinds_of(workload.layers))
         network = build_network(
             workload.spec,
             workload.layers,
@@ -48,7 +47,7 @@ class NeutralModel(KerasModel):
             # Without 64-bit types, jax has 32-bit ids alone.
             id_dtype=keras.backend.standardize_dtype(backend.place(np.zeros(1, np.int64)).dtype),
             has_dropout=not cell.is_verification,
-            has_fused_attention=cell.precision != "float64",
+            is_exact=cell.precision == "float64",
         )
         model = network.model
         model.compile(
@@ -70,6 +69,7 @@ class NeutralModel(KerasModel):
             batches=[self._convert(batch) for batch in workload.batches],
             cell=cell,
         )
+        self.verified_with = differences(workload, cell, backend.name)
         self._data = Batches(self.batches)
         self._next = 0
         scalars = [v for v in model.optimizer.variables if len(v.shape) == 0]
@@ -80,21 +80,6 @@ class NeutralModel(KerasModel):
     def batch_size(self) -> int:
         """Samples in the batch staged last."""
         return self._batch_size
-
-    @property
-    def verified_with(self) -> tuple[str, ...]:
-        """What verification changed; keras's Adam has the canonical form as it is."""
-        is_double = self._dtype == "float64"
-        differences = {
-            "float64": is_double,
-            "keras's narrowing of float64 to float32 switched off": is_double and is_narrowing(),
-            "dropout off": kinds.Dropout in self._kinds,
-            "attention written out": is_double and kinds.Attention in self._kinds,
-            "gradients of a table summed by row before Adam": self.backend.name == "tensorflow"
-            and kinds.Embedding in self._kinds
-            and isinstance(self._optimizer, kinds.Adam),
-        }
-        return tuple(name for name, differs in differences.items() if differs)
 
     def stage(self, batch: Batch) -> Staged:
         """Put one batch on the device and wait."""
@@ -152,9 +137,3 @@ def _make_optimizer(spec: kinds.Optimizer, number: Callable[[float], Any]) -> ke
                 return keras.optimizers.AdamW(spec.learning_rate, weight_decay=decay, **shared)
             return keras.optimizers.Adam(spec.learning_rate, **shared)
     raise UnsupportedError(f"keras has no optimizer {type(spec).__name__} here")
-
-
-def _kinds_of(layers: Iterable[ResolvedLayer]) -> Iterator[type]:
-    for resolved in layers:
-        yield type(resolved.layer)
-        yield from _kinds_of(resolved.inner)

@@ -52,7 +52,8 @@ def train(model, programs, count=3):
 
 
 def test_a_step_is_the_one_that_fit_takes(take_over):
-    model, programs = take_over(make_small)
+    # Adam would blow up the rounding of a gradient that is zero, as the bias before a norm has it.
+    model, programs = take_over(lambda: make_small(optimizer="sgd"))
     train(model, programs)
     wanted = model.parameters()
     model.reset()
