@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -70,8 +68,8 @@ def read_mode(cell: CellPlan) -> Mode:
     run_eagerly = {"auto": None, "eager": True, "compiled": False}[chosen["mode"]]
     jit = {"auto": None, "true": True, "false": False}[chosen["jit"]]
     _check_compilation(backend, run_eagerly, jit)
-    # torch and jax compile a step with jit_compile or not at all.
-    if run_eagerly is False and backend != "tensorflow":
+    # jax compiles a step with jit_compile or not at all.
+    if run_eagerly is False and backend == "jax":
         jit = True
     return Mode(backend=backend, run_eagerly=run_eagerly, jit=jit, model=chosen["model"])
 
@@ -106,12 +104,8 @@ def require_backend(backend: str) -> None:
             )
 
 
-def prepare_environment(mode: Mode, cell: CellPlan, cache: Path) -> None:
-    """Set the variables that keras and its backend read only once, when they are imported.
-
-    Raises:
-        PluginUnavailableError: a compiler that torch needs for jit is not there.
-    """
+def prepare_environment(mode: Mode, cell: CellPlan) -> None:
+    """Set the variables that keras and its backend read only once, when they are imported."""
     os.environ["KERAS_BACKEND"] = mode.backend
     native = cell.device.native.get("keras", cell.device.kind)
     if mode.backend == "jax":
@@ -123,25 +117,6 @@ def prepare_environment(mode: Mode, cell: CellPlan, cache: Path) -> None:
             os.environ[variable] = str(cell.threads)
     if mode.backend == "torch":
         os.environ["KERAS_TORCH_DEVICE"] = "cpu" if is_host(native) else native.replace("gpu", "cuda")
-        if mode.jit:
-            _prepare_torch_compiler(cache, on_host=is_host(native))
-
-
-def _prepare_torch_compiler(cache: Path, *, on_host: bool) -> None:
-    """Give torch's compiler a fresh cache, so that first steps are cold."""
-    variable, default = ("CXX", "g++") if on_host else ("CC", "gcc")
-    compiler = os.environ.get(variable, default)
-    if shutil.which(compiler) is None:
-        raise PluginUnavailableError(
-            "keras:torch,jit=true needs a compiler",
-            cause=f"looked for {compiler!r} on PATH (${variable} names another one); none is there",
-            next=f"install one, e.g. `apt install {default}`, or leave jit=true out",
-        )
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache / "inductor")
-    os.environ["TRITON_CACHE_DIR"] = str(cache / "triton")
-    # Precompiled C++ headers lie in the folder for temporary files, whatever cache is set.
-    (cache / "tmp").mkdir(parents=True, exist_ok=True)
-    os.environ["TMPDIR"] = tempfile.tempdir = str(cache / "tmp")
 
 
 def suggest_name(word: str, known: Collection[str]) -> str:
@@ -180,9 +155,15 @@ def _check_compilation(backend: str, run_eagerly: bool | None, jit: bool | None)
             cause="mode=eager and jit=true exclude each other",
             next="leave one of them out",
         )
-    if backend != "tensorflow" and run_eagerly is False and jit is False:
+    if backend == "torch" and (jit or run_eagerly is False):
         raise UnsupportedError(
-            f"keras:{backend} has no compiled mode without jit",
+            "keras:torch is not compiled here yet",
+            cause="torch's compiler fails on keras's own loss (keras 3.15, torch 2.13)",
+            next="leave mode and jit out: keras runs eagerly on torch by itself",
+        )
+    if backend == "jax" and run_eagerly is False and jit is False:
+        raise UnsupportedError(
+            "keras:jax has no compiled mode without jit",
             cause="only tensorflow makes a graph without compiling it",
             next="leave jit=false out, or use mode=eager",
         )

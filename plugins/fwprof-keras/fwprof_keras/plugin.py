@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 from fwprof.plugin import PluginUnavailableError, hookimpl
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fwprof.plugin import (
         CellPlan,
         Device,
@@ -29,13 +27,13 @@ if TYPE_CHECKING:
 
 
 @hookimpl
-def prepare(plan: CellPlan, cache: Path) -> Versions:
+def prepare(plan: CellPlan) -> Versions:
     """Set the environment, import keras on its backend, set threads, run one empty operation."""
     from fwprof_keras.modes import prepare_environment, read_mode, require_backend
 
     mode = read_mode(plan)
     require_backend(mode.backend)
-    prepare_environment(mode, plan, cache)
+    prepare_environment(mode, plan)
     backend = _open(mode.backend)
     backend.prepare(plan)
     import keras
@@ -83,7 +81,7 @@ def train_step(model: Model) -> Programs:
 
 
 @hookimpl
-def peak_kernels(device: Device, plan: CellPlan, cache: Path) -> PeakKernels:  # noqa: ARG001 (nothing cached)
+def peak_kernels(device: Device, plan: CellPlan) -> PeakKernels:
     """Return keras's own matrix product and copy on the device."""
     from fwprof_keras.modes import read_mode
     from fwprof_keras.peaks import KerasPeakKernels

@@ -224,7 +224,7 @@ def build(make_cell: Any, tmp_path: Path, backend: str) -> Callable[..., Any]:
 
     def make(workload: LoadedWorkload, **changes: Any) -> tuple[Any, Any]:
         cell = make_cell(variant=backend, **changes)
-        plugin.prepare(plan=cell, cache=tmp_path)
+        plugin.prepare(plan=cell)
         options = Options(cell=cell, cache=tmp_path)
         model = plugin.build_model(workload=workload, device=cell.device, options=options)
         return model, plugin.train_step(model=model)

@@ -197,13 +197,13 @@ def test_a_device_the_backend_cannot_use_is_unavailable(backend):
         open_backend(backend).open_device(Device(name="other:0", kind="other", native={"keras": "gpu:7"}))
 
 
-def test_another_backend_in_the_same_process_is_refused(build, make_workload, make_cell, backend, tmp_path):
+def test_another_backend_in_the_same_process_is_refused(build, make_workload, make_cell, backend):
     build(make_workload(SPECS, (4,)))
     other = "torch" if backend != "torch" else "jax"
     with pytest.raises(
         PluginUnavailableError, match=f"keras runs on {backend} in this process, not on {other}"
     ):
-        plugin.prepare(plan=make_cell(variant=other), cache=tmp_path)
+        plugin.prepare(plan=make_cell(variant=other))
 
 
 def test_only_a_lack_of_memory_is_taken_for_one(build, make_workload, backend):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fwprof.plugin import LoadedWorkload, Options, RequestError
+from fwprof.plugin import LoadedWorkload, Options, RequestError, UnsupportedError
 from fwprof_keras import plugin
 
 # Where keras turns its own variables into arrays: they do not know NumPy 2's `copy` yet.
@@ -34,7 +34,7 @@ def make_small(**compiled):
 def take_over(make_cell, tmp_path, backend):
     def make(factory, batches=None, **changes):
         cell = make_cell(variant=backend, **changes)
-        plugin.prepare(plan=cell, cache=tmp_path)
+        plugin.prepare(plan=cell)
         native = factory()
         workload = LoadedWorkload(
             name="own", native=native, batches=native["batches"] if batches is None else batches
@@ -167,6 +167,14 @@ def test_a_train_step_of_its_own_is_refused(take_over):
     with pytest.raises(RequestError, match="Mine has a train_step of its own") as caught:
         take_over(factory)
     assert "compute_loss" in caught.value.next
+
+
+def test_a_model_that_wants_to_be_compiled_is_refused_on_torch_alone(take_over, backend):
+    if backend == "torch":
+        with pytest.raises(UnsupportedError, match="keras:torch is not compiled here yet"):
+            take_over(lambda: make_small(jit_compile=True))
+    model, _ = take_over(lambda: make_small(jit_compile=True), options={"jit": "false"})
+    assert model.settings()["jit"] is False
 
 
 @pytest.mark.parametrize(

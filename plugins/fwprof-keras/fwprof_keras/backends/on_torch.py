@@ -1,4 +1,4 @@
-"""Keras on PyTorch: the trainer's parts run eagerly, or in torch.compile where jit was asked for."""
+"""Keras on PyTorch: the trainer's parts, run eagerly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fwprof.plugin import PluginUnavailableError
+from fwprof.plugin import PluginUnavailableError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -94,13 +94,23 @@ class TorchBackend:
         torch.manual_seed(seed)
 
     def compilations(self) -> int:
-        """Return how many graphs torch compiled so far in this process; none in eager mode."""
+        """Return how many graphs torch compiled so far in this process, e.g. inside a user's layer."""
         # torch imports this module itself, on its first need; asking must not be that need.
         dynamo = sys.modules.get("torch._dynamo.utils")
         return 0 if dynamo is None else int(dynamo.counters["stats"].get("unique_graphs", 0))
 
     def open_engine(self, model: keras.Model, *, is_verified: bool) -> Engine:  # noqa: ARG002 (no short cuts here)
-        """Return the programs of a model, in torch.compile where its `jit_compile` says so."""
+        """Return the programs of a model, which run eagerly.
+
+        Raises:
+            UnsupportedError: the model was compiled with `jit_compile=True`.
+        """
+        if model.jit_compile:
+            raise UnsupportedError(
+                "keras:torch is not compiled here yet",
+                cause="the model has jit_compile=True",
+                next="call model.compile without jit_compile, or add jit=false to --plugin",
+            )
         return TorchEngine(model)
 
     def is_out_of_memory(self, error: BaseException) -> bool:
@@ -114,6 +124,7 @@ class TorchBackend:
 class TorchEngine:
     """F, G and S; variables hold the state, which the optimizer updates in place."""
 
+    mode = "eager"
     is_whole_graph = False
     has_phases = True
 
@@ -121,10 +132,6 @@ class TorchEngine:
         self._model = model
         self._optimizer = model.optimizer
         self._variables = list(model.trainable_variables)
-        is_compiled = bool(model.jit_compile)
-        self.mode = "jit" if is_compiled else "eager"
-        self._loss = torch.compile(self._compute_loss) if is_compiled else self._compute_loss
-        self._update = torch.compile(self._apply) if is_compiled else self._apply
 
     def forward(self, x: Any, y: Any, weight: Any) -> Result:
         """F: model and loss in training mode."""
@@ -162,11 +169,11 @@ class TorchEngine:
     def take(self) -> None:
         """Do nothing: the variables hold the state."""
 
-    def _compute_loss(self, x: Any, y: Any, weight: Any) -> Any:
+    def _loss(self, x: Any, y: Any, weight: Any) -> Any:
         y_pred = self._model(x, training=True)
         return self._model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weight, training=True)
 
-    def _apply(self) -> None:
+    def _update(self) -> None:
         with torch.no_grad():
             self._optimizer.apply(self._gradients(), self._variables)
 
