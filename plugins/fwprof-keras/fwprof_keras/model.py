@@ -40,6 +40,8 @@ class KerasModel(ABC):
         parameters: canonical name → place, of every trainable variable.
         statistics: the same of what training moves without gradients.
         batches: NumPy batches of the workload, as `(inputs, targets, sample weights or None)`.
+        sums_rows: whether the gradients of a table's rows are summed before the optimizer sees
+            them, where the backend leaves them apart; a model of the user's own trains as `fit` does.
     """
 
     def __init__(
@@ -52,13 +54,14 @@ class KerasModel(ABC):
         statistics: Mapping[str, Slot],
         batches: Sequence[tuple[Any, ...]],
         cell: CellPlan,
+        sums_rows: bool,
     ) -> None:
         self.verified_with: tuple[str, ...] = ()
         self.model = model
         self.backend = backend
         self.cell = cell
         self.native_device = backend.open_device(device)
-        self.engine = backend.open_engine(model, is_verified=cell.is_verification)
+        self.engine = backend.open_engine(model, sums_rows=sums_rows)
         self.batches = batches
         self._slots = {**parameters, **statistics}
         owners = {id(slot.variable): (name, slot) for name, slot in parameters.items()}

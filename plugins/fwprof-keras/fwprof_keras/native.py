@@ -56,6 +56,7 @@ class NativeModel(KerasModel):
             statistics=_slots(model.non_trainable_weights),
             batches=batches,
             cell=options.cell,
+            sums_rows=False,
         )
         assert workload.native is not None
         self._batch_size = _count_samples(batches[0][0])

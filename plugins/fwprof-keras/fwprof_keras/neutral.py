@@ -68,8 +68,9 @@ class NeutralModel(KerasModel):
             statistics=network.statistics,
             batches=[self._convert(batch) for batch in workload.batches],
             cell=cell,
+            sums_rows=True,
         )
-        self.verified_with = differences(workload, cell, backend.name)
+        self.verified_with = differences(workload, cell)
         self._data = Batches(self.batches)
         self._next = 0
         scalars = [v for v in model.optimizer.variables if len(v.shape) == 0]

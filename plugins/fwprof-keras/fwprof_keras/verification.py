@@ -13,12 +13,8 @@ if TYPE_CHECKING:
     from fwprof.plugin import CellPlan, LoadedWorkload, ResolvedLayer
 
 
-def differences(workload: LoadedWorkload, cell: CellPlan, backend: str) -> tuple[str, ...]:
-    """Return what verification changes; keras's Adam has the canonical form as it is.
-
-    Args:
-        backend: of keras.
-    """
+def differences(workload: LoadedWorkload, cell: CellPlan) -> tuple[str, ...]:
+    """Return what verification changes; keras's Adam has the canonical form as it is."""
     if not cell.is_verification or workload.spec is None:
         return ()
     found = list(_walk(workload.layers))
@@ -26,15 +22,12 @@ def differences(workload: LoadedWorkload, cell: CellPlan, backend: str) -> tuple
     has_gelu = any(
         "gelu" in (getattr(layer, "activation", None), getattr(layer, "function", None)) for layer in found
     )
-    has_table = any(isinstance(layer, kinds.Embedding) for layer in found)
-    has_adam = isinstance(workload.spec.optimizer, kinds.Adam)
     applies = {
         "float64": is_double,
         "keras's narrowing of float64 to float32 switched off": is_double and is_narrowing(),
         "dropout off": any(isinstance(layer, kinds.Dropout) for layer in found),
         "attention written out": is_double and any(isinstance(layer, kinds.Attention) for layer in found),
         "gelu written out": is_double and has_gelu,
-        "gradients of a table summed by row before Adam": backend == "tensorflow" and has_table and has_adam,
     }
     return tuple(words for words, differs in applies.items() if differs)
 

@@ -106,11 +106,11 @@ class Backend(Protocol):
         """Say whether the backend raised because memory ran out."""
         ...
 
-    def open_engine(self, model: keras.Model, *, is_verified: bool) -> Engine:
+    def open_engine(self, model: keras.Model, *, sums_rows: bool) -> Engine:
         """Return the programs of a compiled and built model.
 
         Args:
-            is_verified: where an optimizer's own short cut changes the result, do without it.
+            sums_rows: whether the gradients of a table's rows are summed before the optimizer.
         """
         ...
 

@@ -96,7 +96,7 @@ class JaxBackend:
         """Return how many programs were traced so far in this process."""
         return _traced
 
-    def open_engine(self, model: keras.Model, *, is_verified: bool) -> Engine:  # noqa: ARG002 (no short cuts here)
+    def open_engine(self, model: keras.Model, *, sums_rows: bool) -> Engine:  # noqa: ARG002 (jax sums them)
         """Return the programs as `Model.fit` would run a step: in jax.jit, unless told otherwise."""
         return JaxEngine(model)
 

@@ -99,9 +99,9 @@ class TensorflowBackend:
         """Return how many functions were traced so far in this process."""
         return _traced
 
-    def open_engine(self, model: keras.Model, *, is_verified: bool) -> Engine:
+    def open_engine(self, model: keras.Model, *, sums_rows: bool) -> Engine:
         """Return the programs as `Model.fit` would run a step: in tf.function unless run_eagerly."""
-        return TensorflowEngine(model, sums_rows=is_verified)
+        return TensorflowEngine(model, sums_rows=sums_rows)
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Say whether TensorFlow raised because memory ran out."""
@@ -113,7 +113,7 @@ class TensorflowEngine:
 
     Args:
         sums_rows: whether the gradients of a table's rows are summed before the optimizer sees
-            them. Keras's Adam squares those of each look-up by itself, as `fit` does too.
+            them. Keras's Adam squares those of each look-up by itself.
     """
 
     def __init__(self, model: keras.Model, *, sums_rows: bool) -> None:

@@ -99,7 +99,7 @@ class TorchBackend:
         dynamo = sys.modules.get("torch._dynamo.utils")
         return 0 if dynamo is None else int(dynamo.counters["stats"].get("unique_graphs", 0))
 
-    def open_engine(self, model: keras.Model, *, is_verified: bool) -> Engine:  # noqa: ARG002 (no short cuts here)
+    def open_engine(self, model: keras.Model, *, sums_rows: bool) -> Engine:  # noqa: ARG002 (torch sums them)
         """Return the programs of a model, which run eagerly.
 
         Raises:
