@@ -40,6 +40,8 @@ def settings_rows(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[
         said.append(cells[0].precision + ",")
     if "threads" not in names.varying:
         said.append(figures.plural(cells[0].threads, "thread") + ",")
+    if all(cell.data_pipeline == "staged" for cell in cells):
+        said.append("batches staged on the device,")
     values: dict[str, dict[str, list[str]]] = {}
     for cell in described:
         for key, value in cell.settings.items():
