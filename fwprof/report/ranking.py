@@ -56,9 +56,10 @@ def _worth_a_row(comparisons: Sequence[Comparison], cells: Sequence[CellSummary]
     times = {
         cell.id: metric.p50 or 0.0 for cell in cells if (metric := cell.metrics.get("step_time")) is not None
     }
+    order = [cell.id for cell in cells]
     shown: list[Comparison] = []
     for members in _judged_together(steps):
-        fastest, *others = sorted(members, key=lambda cell: times.get(cell, 0.0))
+        fastest, *others = sorted(members, key=lambda cell: (times.get(cell, 0.0), order.index(cell)))
         over = {}
         for one in steps:
             if fastest in (one.a, one.b) and one.ratio is not None:
