@@ -5,6 +5,7 @@ from __future__ import annotations
 from fwprof.plugin import UnsupportedError
 from fwprof.records import CellPlan
 from fwprof.testing.conformance.cases import load_case, with_hologram
+from fwprof.testing.conformance.framework_guards import GUARD_CHECKS
 from fwprof.testing.conformance.framework_model import MODEL_CHECKS
 from fwprof.testing.conformance.framework_programs import PROGRAM_CHECKS
 from fwprof.testing.conformance.framework_settings import SETTINGS_CHECKS
@@ -144,4 +145,5 @@ FRAMEWORK_CHECKS = (
     *PROGRAM_CHECKS,
     *SETTINGS_CHECKS,
     *VERIFICATION_CHECKS,
+    *GUARD_CHECKS,
 )
