@@ -55,7 +55,8 @@ def main() -> None:
         summary = fwprof.summarize(result)
         print(f"\n## {Path(workload).stem}, run {summary.run}, {figures.wait(result.duration_ns / 1e9)}\n")
         head = ["cell", "settings", *TIMES, "samples/s", "memory = import + work", "labels"]
-        print_table(head, [_row(cell) for cell in summary.cells])
+        # A cell that stands under another preset's name is no row of its own.
+        print_table(head, [_row(cell) for cell in summary.cells if cell.fate != "skipped"])
         names = {cell.id: f"{framework_name(cell)} {PRESETS[cell.settings_preset]}" for cell in summary.cells}
         print()
         for one in summary.comparisons:

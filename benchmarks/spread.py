@@ -57,6 +57,7 @@ def _log_ratio(runs: Path, workload: str, options: Namespace, schedule: str, see
         processes=1,
         equivalence="skip",
         memory=False,
+        machine_limits=False,
         output=str(runs),
     )
     p50s = [cell.metrics["step_time"].p50 for cell in fwprof.summarize(result).cells]

@@ -74,6 +74,7 @@ def _verdict(
         max_seconds=options.max_seconds,
         seed=seed,
         memory=False,
+        machine_limits=False,
         output=str(runs),
     )
     for comparison in fwprof.summarize(result).comparisons:

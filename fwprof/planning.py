@@ -169,7 +169,7 @@ def estimate_seconds(plan: RunPlan) -> float:
             total += len(group.cells) * START_SECONDS
         if plan.request.memory and schedule.sessions:
             total += len(group.cells) * (START_SECONDS + RESOURCES_SECONDS)
-    if not schedule.sessions:
+    if not (schedule.sessions and plan.request.machine_limits):
         return total
     return total + len(limits_keys(plan)) * (START_SECONDS + LIMITS_SECONDS)
 

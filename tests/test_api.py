@@ -377,3 +377,14 @@ def test_the_example_stops_when_it_is_asked_to() -> None:
     out, _ = started.communicate(timeout=60)
     assert started.returncode == 0
     assert out.split()[:1] == ["16"]
+
+
+def test_the_limits_of_the_machine_can_be_left_unmeasured() -> None:
+    passes: list[str] = []
+
+    def observe(event: events.Event) -> None:
+        if isinstance(event, events.PassStarted):
+            passes.append(event.name)
+
+    assert fwprof.profile(**short(machine_limits=False), observer=observe).limits == {}
+    assert passes == []

@@ -46,11 +46,14 @@ first one; then in its own precision, with itself. Exits with 1 where one differ
 @output_option
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-def command(output: str, as_json: bool, quiet: bool, **options: Any) -> int:
+@click.option("-v", "--verbose", is_flag=True, help="Every tensor, and tracebacks of bugs.")
+def command(output: str, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> int:
     """Verify."""
     from fwprof import api
     from fwprof.exporters.json import summary_document
+    from fwprof.report.equivalence import tensor_tables
     from fwprof.report.layout import Facts
+    from fwprof.report.names import CellNames
     from fwprof.report.sections import report
 
     flags = {name: value for name, value in options.items() if value not in (None, ())}
@@ -72,7 +75,8 @@ def command(output: str, as_json: bool, quiet: bool, **options: Any) -> int:
     if as_json:
         print_json(summary_document(summary))
     else:
-        print_sections([*report(result, summary), Facts((("saved", summary.path),))])
+        tensors = tensor_tables(summary.cells, CellNames(result, summary.cells)) if verbose else []
+        print_sections([*report(result, summary), *tensors, Facts((("saved", summary.path),))])
     return interruption.status or status_of(result)
 
 

@@ -54,7 +54,7 @@ def _measure(context: RunContext) -> None:
         for cell in neutral:
             passes.train(context, cell, plan.request.epochs)
     keys = {planning.limits_key(cell) for cell in alive} & planning.limits_keys(plan).keys()
-    if context.is_isolated and keys:
+    if plan.request.machine_limits and context.is_isolated and keys:
         context.observer(PassStarted(name="machine's limits"))
         for key in sorted(keys):
             readings = passes.measure_limits(context, planning.limits_keys(plan)[key])

@@ -95,6 +95,8 @@ class RunRequest(Record, frozen=True, kw_only=True):
     """Environment name → interpreter. Empty: every worker runs in this interpreter."""
     equivalence: Literal["check", "only", "skip"] = "check"
     """Whether the cells of a comparison are checked to compute the same; `only`: nothing else."""
+    machine_limits: bool = True
+    """Measure the machine's best matrix product and copy, which say what bounds a step."""
     memory: bool = True
     """Run the memory pass (a fresh process a cell)."""
     output: str = "fwprof-runs"

@@ -95,6 +95,29 @@ def equivalence_table(cells: Sequence[CellSummary], names: CellNames) -> list[Se
     return [Table(columns=columns, rows=rows, gutter=" "), Facts(tuple(facts))]
 
 
+def tensor_tables(cells: Sequence[CellSummary], names: CellNames) -> list[Section]:
+    """Lay out the error in float64 of every tensor, a table a workload; `!` marks what differs."""
+    tables: list[Section] = []
+    for workload in dict.fromkeys(cell.workload for cell in cells):
+        shown = [cell for cell in cells if cell.workload == workload and cell.equivalence.tensors]
+        shown = [cell for cell in shown if cell.equivalence.status != "reference"]
+        tensors = dict.fromkeys(_tensor(one) for cell in shown for one in cell.equivalence.tensors)
+        columns = [names.short(cell.id, without=("workload",)) for cell in shown]
+        errors = [{_tensor(one): one for one in cell.equivalence.tensors} for cell in shown]
+        rows = tuple((tensor, *(_marked(found.get(tensor)) for found in errors)) for tensor in tensors)
+        title = Column(f"{workload}, float64", "left", is_key=True)
+        if rows:
+            tables.append(Table(columns=(title, *map(Column, columns)), rows=rows, gutter=" "))
+    return tables
+
+
+def _marked(one: TensorError | None) -> str:
+    if one is None:
+        return "–"
+    error = "none" if one.function_error is None else _share(one.function_error)
+    return error if one.passed else f"{error} !"
+
+
 def _is_same_as(cell: CellSummary, reference: CellSummary) -> bool:
     return cell.equivalence.status == "equivalent" and cell.equivalence.reference == reference.id
 

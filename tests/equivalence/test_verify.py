@@ -188,6 +188,18 @@ def test_no_verify_leaves_the_cells_unchecked(place: Path) -> None:
     assert "not checked" in run.stdout
 
 
+def test_verbose_shows_every_tensor_and_marks_what_differs(place: Path) -> None:
+    words = ("--plugin", "fake", "--plugin", "fake:graph", "--plugin", "wrong:dropped_gradient")
+    run = fwprof(place, "verify", "images.yaml", *words, "-v")
+    assert run.returncode == 1
+    (dropped,) = [
+        line for line in run.stdout.splitlines() if line.strip().startswith("gradient of 4.kernel ")
+    ]
+    assert dropped.split()[-3:] == ["0", "1e+00", "!"]
+    (kept,) = [line for line in run.stdout.splitlines() if line.strip().startswith("gradient of 1.kernel ")]
+    assert kept.split()[-2:] == ["0", "0"]
+
+
 def test_a_verified_run_can_be_shown_again(place: Path) -> None:
     first = fwprof(place, "verify", "images.yaml", "--plugin", "fake", "--plugin", "fake:graph")
     again = fwprof(place, "show", "last")
