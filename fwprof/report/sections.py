@@ -85,7 +85,9 @@ def heading(result: RunResult, summary: RunSummary) -> str:
 
 
 def _plan(result: RunResult) -> str:
-    cells, schedule = result.plan.cells(), result.plan.schedule
+    twice = {cell.id for cell in result.cells if cell.failure is not None and cell.failure.same_as}
+    cells = [cell for cell in result.plan.cells() if cell.id not in twice]
+    schedule = result.plan.schedule
     workloads = list(dict.fromkeys(cell.workload.name for cell in cells))
     each = " each" if len(cells) > 1 else ""
     parts = [
