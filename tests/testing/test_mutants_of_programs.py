@@ -84,7 +84,10 @@ class DropsAGradient(FakePrograms):
         return Outcome(outcome.loss, dict(list(outcome.gradients.items())[1:]))
 
 
-@fails(gradients_are_complete="G returns a gradient for input")
+@fails(
+    gradients_are_complete="G returns a gradient for input",
+    guards_notice_wrong_answers="guard gradients_complete did not notice",
+)
 class AddsAGradient(FakePrograms):
     def forward_backward(self, staged):
         outcome = super().forward_backward(staged)
@@ -104,6 +107,7 @@ class AccumulatesGradients(FakePrograms):
 @fails(
     gradients_train_nothing="parameters() of steps with G between: 0.kernel is off by",
     gradients_are_cleared="the gradients of a second G: 1.kernel is off by",
+    guards_notice_wrong_answers="guard step_trains did not notice",
 )
 class TrainsInBackward(FakePrograms):
     def forward_backward(self, staged):
