@@ -35,7 +35,7 @@ try:
     if fwprof.__version__ == sys.argv[2]:
         from fwprof import catalog, codec
         answer["plugins"] = json.loads(codec.encode(catalog.list_plugins()))
-except Exception as error:
+except Exception as error:  # whatever a stranger's environment raises is its answer
     answer["reason"] = type(error).__name__ + ": " + str(error)
 with os.fdopen(int(sys.argv[1]), "w") as pipe:
     json.dump(answer, pipe)
