@@ -117,9 +117,11 @@ def parse_pressure(text: str) -> int | None:
 def process_cpu_ns(pid: int) -> int | None:
     """Return the CPU time all threads of a process used so far; None: it is gone.
 
-    Costs about 1 µs on Linux: the clock's number is built from the pid.
+    Costs about 1 µs on Linux: the clock's number is built from the pid. Threads that run at this
+    moment are counted up to the kernel's last tick: 1 to 10 ms ago.
 
-    Source: Linux, include/linux/posix-timers.h, MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED).
+    Source: Linux, include/linux/posix-timers.h, MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED), and
+    kernel/sched/cputime.c, thread_group_cputime.
     """
     if sys.platform != "linux":
         return _slow_process_cpu_ns(pid)
@@ -127,6 +129,25 @@ def process_cpu_ns(pid: int) -> int | None:
         return time.clock_gettime_ns((~pid << 3) | 2)
     except OSError:
         return None
+
+
+def runnable_tasks() -> int | None:
+    """Return how many threads of the machine run or wait for a core, the caller's included.
+
+    None: not readable here. Unlike a CPU clock it is of this moment.
+    """
+    return parse_runnable(_text(ROOT / "proc/loadavg"))
+
+
+def parse_runnable(text: str) -> int | None:
+    """Return the number of runnable tasks from the text of /proc/loadavg.
+
+    Source: Linux, Documentation/filesystems/proc.rst §1.8: `0.20 0.18 0.12 1/80 11206`, where the
+    fourth field is the runnable over all tasks.
+    """
+    fields = text.split()
+    runnable = fields[3].partition("/")[0] if len(fields) > 3 else ""
+    return int(runnable) if runnable.isdecimal() else None
 
 
 def _slow_process_cpu_ns(pid: int) -> int | None:

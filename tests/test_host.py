@@ -41,6 +41,18 @@ def test_no_pressure_file_is_none() -> None:
     assert host.parse_pressure("") is None
 
 
+@pytest.mark.parametrize(
+    ("text", "runnable"), [("0.33 1.13 1.41 2/81 23858\n", 2), ("", None), ("0.33 1.13 1.41", None)]
+)
+def test_runnable_tasks_are_the_fourth_field(text: str, runnable: int | None) -> None:
+    assert host.parse_runnable(text) == runnable
+
+
+@on_linux
+def test_the_one_who_looks_is_runnable() -> None:
+    assert (host.runnable_tasks() or 0) >= 1
+
+
 def test_ending_a_window_that_was_not_begun_is_refused() -> None:
     with pytest.raises(RuntimeError, match="called before begin"):
         host.HostProbe().end()

@@ -267,8 +267,7 @@ class Session:
     def _lead_in_count(self, typical_ns: float) -> int:
         if typical_ns > self._schedule.no_lead_in_above_ns:
             return 0
-        fitting = int(self._schedule.lead_in_ns // typical_ns) if typical_ns else self._schedule.lead_in_steps
-        return max(1, min(self._schedule.lead_in_steps, fitting))
+        return max(1, int(self._schedule.lead_in_ns // typical_ns)) if typical_ns else 1
 
     @staticmethod
     def _require_finite(loss: float, where: str) -> None:

@@ -24,11 +24,14 @@ WARMED: tuple[ProgramName, ...] = ("run", "forward", "forward_backward", "next_b
 """Programs that are warmed up; `pipelined` runs the same code as `run`."""
 WARM_UP_SHARE = 0.4
 """Of the time for warm-up and rounds, at most this share goes to warm-up."""
-QUIET_NS = 50_000
-"""CPU time in one look (1 ms) below which the other workers count as quiet."""
 LOOK_SECONDS = 0.001
 QUIET_LOOKS = 2
-"""In a row: a spinning thread that was not given a core for one look is not quiet."""
+"""In a row, with nothing on the whole machine to run but the one who looks."""
+STILL_NS = 10_000_000
+"""So long CPU clocks must stand still, where that is all there is to go by: Linux adds up the time
+of a running thread at its ticks only, which are at most 10 ms apart."""
+STILL_SHARE = 0.01
+"""Of one core: less counts as standing still."""
 
 
 def run_session(context: RunContext, group: Group, session: int, presets: Presets) -> None:
@@ -249,6 +252,9 @@ class _Sequential(_Session):
 def settle(pids: Sequence[int | None], cap_ns: int) -> None:
     """Wait until processes use no CPU: thread pools spin on for some ms after their last work.
 
+    Two signs are taken: that the machine has nothing to run, seen at once; or, where something
+    else keeps it busy, that the processes' CPU clocks stand still.
+
     Args:
         pids: the processes; None is left out.
         cap_ns: wait no longer than this.
@@ -256,14 +262,20 @@ def settle(pids: Sequence[int | None], cap_ns: int) -> None:
     others = [pid for pid in pids if pid is not None]
     if not others:
         return
-    deadline = time.monotonic_ns() + cap_ns
-    used = sum(host.process_cpu_ns(pid) or 0 for pid in others)
+    begin_ns = still_since_ns = now_ns = time.monotonic_ns()
+    used_ns = _cpu_ns(others)
     quiet_looks = 0
-    while quiet_looks < QUIET_LOOKS and time.monotonic_ns() < deadline:
+    while quiet_looks < QUIET_LOOKS and now_ns - still_since_ns < STILL_NS and now_ns - begin_ns < cap_ns:
         time.sleep(LOOK_SECONDS)
-        now = sum(host.process_cpu_ns(pid) or 0 for pid in others)
-        quiet_looks = quiet_looks + 1 if now - used < QUIET_NS else 0
-        used = now
+        now_ns = time.monotonic_ns()
+        quiet_looks = quiet_looks + 1 if host.runnable_tasks() == 1 else 0
+        more_ns = _cpu_ns(others) - used_ns
+        if more_ns > STILL_SHARE * STILL_NS:
+            used_ns, still_since_ns = used_ns + more_ns, now_ns
+
+
+def _cpu_ns(pids: Sequence[int]) -> int:
+    return sum(host.process_cpu_ns(pid) or 0 for pid in pids)
 
 
 def _skip_identical(workers: Sequence[CellWorker], presets: Presets) -> None:

@@ -132,7 +132,6 @@ class Schedule(Record, frozen=True, kw_only=True):
     max_seconds: float = 90.0
     block_ns: int = 8_000_000
     min_block_steps: int = 5
-    lead_in_steps: int = 4
     lead_in_ns: int = 10_000_000
     no_lead_in_above_ns: int = 50_000_000
     pipelined_steps: int = 4
@@ -140,7 +139,7 @@ class Schedule(Record, frozen=True, kw_only=True):
     warm_up_ns: int = 500_000_000
     warm_up_cap_ns: int = 3_000_000_000
     steady_tolerance: float = 0.05
-    settle_cap_ns: int = 20_000_000
+    settle_cap_ns: int = 250_000_000
 
 
 class RunPlan(Record, frozen=True, kw_only=True):

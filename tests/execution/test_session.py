@@ -66,8 +66,8 @@ def test_phases_are_differences_of_programs(scripted: Make, forward: int, backwa
 @pytest.mark.parametrize(
     ("step_ns", "lead_in", "steps"),
     [
-        (100_000, 4, 80),  # about 8 ms of steps
-        (1_600_000, 4, 5),  # at least five
+        (100_000, 100, 80),  # about 8 ms of steps
+        (1_600_000, 6, 5),  # at least five
         (2_500_000, 4, 5),
         (4 * MS, 2, 5),  # a lead-in of at most 10 ms
         (8 * MS, 1, 5),
@@ -112,7 +112,7 @@ def test_a_block_begins_after_its_lead_in(scripted: Make, clock: FakeClock) -> N
     _, session = scripted(run=MS)
     warm(session)
     before = clock.now_ns()
-    assert session.run_block(0, 0, "run", reset=False).start_ns == before + 4 * MS
+    assert session.run_block(0, 0, "run", reset=False).start_ns == before + 10 * MS
 
 
 def test_batches_take_turns(scripted: Make) -> None:
@@ -325,7 +325,7 @@ def test_a_probe_watches_lead_in_and_block(scripted: Make, clock: FakeClock) -> 
     session = Session(script, script, [0], Schedule(), clock=clock, probe=probe)
     warm(session)
     block = session.run_block(0, 0, "run", reset=True)
-    assert block.counters == HostCounters(window_ns=(4 + 8) * MS)
+    assert block.counters == HostCounters(window_ns=(10 + 8) * MS)
 
 
 def test_phases_are_split_by_marks_where_a_framework_has_them(scripted: Any) -> None:

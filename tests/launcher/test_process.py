@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -153,7 +154,7 @@ def test_a_guard_that_somebody_killed_does_not_take_the_run_with_it() -> None:
 def spinning(seconds: float) -> subprocess.Popen[str]:
     program = (
         f"import time; print(flush=True); end = time.monotonic() + {seconds}\n"
-        "while time.monotonic() < end: pass\ntime.sleep(600)"
+        "while time.monotonic() < end: pass\nprint(flush=True); time.sleep(600)"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -161,11 +162,17 @@ def spinning(seconds: float) -> subprocess.Popen[str]:
     return process
 
 
-def test_settling_comes_back_once_the_others_are_quiet() -> None:
-    quiet = spinning(0.0)
+@pytest.mark.parametrize("runnable", [host.runnable_tasks, lambda: None, lambda: 2])
+def test_settling_comes_back_once_the_others_are_quiet(
+    runnable: Callable[[], int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "runnable_tasks", runnable)
+    quiet = spinning(0.3)
     try:
         # A cap of an hour: what returns at all has seen the process go quiet.
         settle([None, quiet.pid], 3600 * 10**9)
+        said_that_it_is_done, _, _ = select.select([quiet.stdout], [], [], 0)
+        assert said_that_it_is_done
         assert quiet.poll() is None
     finally:
         quiet.kill()
