@@ -19,6 +19,7 @@ from fwprof.comparison import floor
 from fwprof.environment import machine_facts
 from fwprof.errors import FwprofError, PluginError, RequestError, StoreError
 from fwprof.records import (
+    HOST,
     CheckedPlugin,
     CheckOutcome,
     Comparison,
@@ -244,7 +245,7 @@ def check(
     *,
     kind: str | None = None,
     variant: str | None = None,
-    device: str = "cpu",
+    device: str = HOST,
     limit_seconds: float = 300.0,
     observer: Callable[[str, CheckOutcome | None], None] = lambda _name, _outcome: None,
 ) -> CheckedPlugin:

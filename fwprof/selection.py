@@ -13,14 +13,10 @@ from typing import NamedTuple, TypeVar
 from fwprof import catalog
 from fwprof.catalog import Environment
 from fwprof.errors import FwprofError, PluginUnavailableError, RequestError
-from fwprof.records import Device, FrameworkChoice, HostPlace, PluginRef, Record, RunRequest
+from fwprof.records import HOST, Device, FrameworkChoice, HostPlace, PluginRef, Record, RunRequest
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-HOST = "cpu"
-"""The reserved name of the host as a device."""
 
 
 class FoundDevices(Record, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ from fwprof.contracts import Clock, LoadedWorkload, Meter, Model, Options, PeakK
 from fwprof.errors import FwprofError, PluginContractError, PluginUnavailableError, UnsupportedError
 from fwprof.execution.session import InvalidResultError, Session, SystemClock
 from fwprof.loading import open_plugins, require_methods
-from fwprof.records import CellPlan, Description, Failure, Fate, PluginRef, Reading, StageName, frames
+from fwprof.records import HOST, CellPlan, Description, Failure, Fate, PluginRef, Reading, StageName, frames
 
 if TYPE_CHECKING:
     import pluggy
@@ -273,7 +273,7 @@ class Worker:
         self._enter("build")
         own = manager.hook.peak_kernels(device=cell.device, plan=cell, cache=cache)
         kernels: list[PeakKernels] = [own] if own is not None else []
-        if cell.device.name == "cpu":
+        if cell.device.name == HOST:
             kernels.append(host.numpy_peak_kernels())
         self._send(frames.LimitsMeasured(readings=measure_limits(kernels, order.seconds)))
 

@@ -21,7 +21,7 @@ from fwprof.events import PassStarted
 from fwprof.launcher.cell import CellWorker
 from fwprof.launcher.context import RunContext, side_by_side
 from fwprof.launcher.presets import Presets
-from fwprof.records import CellPlan, Description, Equivalence, Group, frames
+from fwprof.records import HOST, CellPlan, Description, Equivalence, Group, frames
 from fwprof.workloads.answers import CHECK_SAMPLES, Answers, load_answers, write_check_inputs
 from fwprof.workloads.language import parameter_shapes, state_shapes
 
@@ -85,7 +85,7 @@ def _why_not(context: RunContext, cells: Sequence[CellPlan]) -> str:
         return "a model of the user's own: its weights and batches are its own too"
     if not context.is_isolated:
         return "measured inside the caller's process, which must not be switched to float64"
-    if context.plan.host is None and any(cell.device.name != "cpu" for cell in cells):
+    if context.plan.host is None and any(cell.device.name != HOST for cell in cells):
         return "no device plugin for the cpu is installed, on which float64 is computed"
     return ""
 

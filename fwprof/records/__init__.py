@@ -31,6 +31,7 @@ from fwprof.records.plan import (
     WorkloadPlan,
 )
 from fwprof.records.request import (
+    HOST,
     Budget,
     FrameworkChoice,
     ModelChoice,
@@ -58,6 +59,7 @@ from fwprof.records.result import (
 from fwprof.records.workload import Layer, Optimizer, ResolvedLayer, Workload
 
 __all__ = [
+    "HOST",
     "LABELS",
     "SCHEMA_VERSION",
     "Block",

@@ -54,6 +54,10 @@ class ModelChoice(Record, frozen=True, kw_only=True):
     """Keyword arguments for the factory (`--set model.NAME=value`)."""
 
 
+HOST = "cpu"
+"""The reserved name of the host as a device."""
+
+
 class RunRequest(Record, frozen=True, kw_only=True):
     """One request: workloads × frameworks × devices × …, and how long to measure.
 
@@ -64,7 +68,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
     """Built-in names, or paths of workload YAML files."""
     models: tuple[ModelChoice, ...] = ()
     plugins: tuple[FrameworkChoice, ...] = ()
-    devices: tuple[str, ...] = ("cpu",)
+    devices: tuple[str, ...] = (HOST,)
     meters: tuple[str, ...] = ()
     precisions: tuple[Precision, ...] = ("float32",)
     batch_sizes: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
