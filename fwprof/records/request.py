@@ -68,7 +68,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
     """Built-in names, or paths of workload YAML files."""
     models: tuple[ModelChoice, ...] = ()
     plugins: tuple[FrameworkChoice, ...] = ()
-    devices: tuple[str, ...] = (HOST,)
+    devices: tuple[str, ...] = ("cpu",)
     meters: tuple[str, ...] = ()
     precisions: tuple[Precision, ...] = ("float32",)
     batch_sizes: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
