@@ -5,6 +5,7 @@ Everything a plugin uses is named here; the rest of fwprof may change without no
 
 from __future__ import annotations
 
+from fwprof.choices import read_choice
 from fwprof.contracts import (
     Batch,
     Gradients,
@@ -33,6 +34,7 @@ from fwprof.records import (
     Workload,
 )
 from fwprof.records import workload as layers
+from fwprof.workloads.native import Part, endless_batches, read_parts
 
 __all__ = [
     "API_VERSION",
@@ -46,6 +48,7 @@ __all__ = [
     "Meter",
     "Model",
     "Options",
+    "Part",
     "PeakKernels",
     "PluginUnavailableError",
     "Programs",
@@ -59,7 +62,10 @@ __all__ = [
     "UnsupportedError",
     "Versions",
     "Workload",
+    "endless_batches",
     "hookimpl",
     "layers",
     "machine_facts",
+    "read_choice",
+    "read_parts",
 ]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwprof.choices import parse_framework, parse_model
-from fwprof.errors import RequestError
+from fwprof.choices import parse_framework, parse_model, read_choice
+from fwprof.errors import RequestError, UnsupportedError
 from fwprof.records import FrameworkChoice, ModelChoice
 
 
@@ -79,3 +79,87 @@ def test_a_model_is_a_factory_of_a_framework(text: str, expected: ModelChoice) -
 def test_what_names_no_model_is_refused(text: str) -> None:
     with pytest.raises(RequestError, match="does not name a model"):
         parse_model(text)
+
+
+VARIANTS = {
+    "eager": {},
+    "graph": {"cache": (), "mode": ("auto", "fast"), "fused": ("false", "true")},
+    "traced": {"cache": ()},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "variant", "options"),
+    [
+        ("alpha", "eager", {}),
+        ("alpha:graph", "graph", {"mode": "auto", "fused": "false"}),
+        (
+            "alpha:graph,fused=True,mode=Fast,cache=3",
+            "graph",
+            {"cache": "3", "mode": "fast", "fused": "true"},
+        ),
+        ("alpha:traced,cache=~/kept", "traced", {"cache": "~/kept"}),
+        ("alpha:traced,cache=null", "traced", {}),
+    ],
+)
+def test_a_plugin_reads_variant_and_options_by_what_it_knows(
+    text: str, variant: str, options: dict[str, str]
+) -> None:
+    assert read_choice(parse_framework(text), VARIANTS) == (variant, options)
+
+
+def test_the_variant_that_none_stands_for_may_be_another_than_the_first() -> None:
+    assert read_choice(parse_framework("alpha"), VARIANTS, "traced") == ("traced", {})
+    assert read_choice(parse_framework("alpha:eager"), VARIANTS, "traced") == ("eager", {})
+    with pytest.raises(UnsupportedError, match="alpha has no variant 'trace'"):
+        read_choice(parse_framework("alpha"), VARIANTS, "trace")
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "cause", "advice"),
+    [
+        (
+            "alpha:grap",
+            "alpha has no variant 'grap'",
+            "its variants are eager, graph, traced",
+            "did you mean 'graph'?",
+        ),
+        (
+            "alpha:xyz",
+            "alpha has no variant 'xyz'",
+            "its variants are eager, graph, traced",
+            "use one of eager, graph, traced",
+        ),
+        ("alpha,cache=x", "alpha:eager has no option 'cache'", "it takes no options", "leave it out"),
+        (
+            "alpha:graph,fusd=true",
+            "alpha:graph has no option 'fusd'",
+            "its options are cache, mode, fused",
+            "did you mean 'fused'?",
+        ),
+        (
+            "alpha@old:traced,x=1",
+            "alpha:traced has no option 'x'",
+            "its only option is cache",
+            "leave it out",
+        ),
+        (
+            "alpha:graph,mode=fats",
+            "alpha:graph has no mode 'fats'",
+            "mode is one of auto, fast",
+            "did you mean 'fast'?",
+        ),
+        (
+            "alpha:graph,fused=3",
+            "alpha:graph has no fused 3",
+            "fused is one of false, true",
+            "leave it out for false",
+        ),
+    ],
+)
+def test_what_a_plugin_does_not_know_is_refused_with_what_it_knows(
+    text: str, what: str, cause: str, advice: str
+) -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        read_choice(parse_framework(text), VARIANTS)
+    assert (caught.value.what, caught.value.cause, caught.value.next) == (what, cause, advice)

@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from fwprof import contracts, errors, hookspecs, metrics, records
+from fwprof import contracts, errors, hookspecs, metrics, plugin, records
 from fwprof.cli.main import cli
 from fwprof.codec import json_schema
 
@@ -47,6 +47,7 @@ SECTION = re.compile(r"^(Args|Returns|Raises):$\n", re.MULTILINE)
 FACT = re.compile(r"^(Called|Kind):(.*)$", re.MULTILINE)
 ENTRY = re.compile(r"^(\w+):", re.MULTILINE)
 PROTOCOLS = (contracts.Model, contracts.Programs, contracts.Meter, contracts.PeakKernels)
+OFFERED = (plugin.read_choice, plugin.read_parts, plugin.Part, plugin.endless_batches)
 
 
 def main() -> None:
@@ -184,6 +185,9 @@ def hooks_page() -> str:
         for name, method in vars(protocol).items():
             if inspect.isfunction(method) and not name.startswith("_"):
                 parts += [f"### {protocol.__name__}.{name}", signature_block(method), markdown_of(method)]
+    parts += ["# What a framework plugin may use", "What all of them need, in `fwprof.plugin`."]
+    for offered in OFFERED:
+        parts += [f"## {offered.__name__}", signature_block(offered), markdown_of(offered)]
     return page("Hooks", *parts)
 
 

@@ -1,7 +1,9 @@
-"""Finds and calls the user's own factory, and draws the first batches from what it returned.
+"""Finds and calls the user's own factory, checks what it returned, and draws batches from it.
 
-Owns the errors that are about the reference and the return type. Exceptions raised by the user's
-code pass through unchanged: the worker reports them as the user's. Knows no framework.
+Owns the errors that are about the reference, the return type and the keys, and what `batches` may
+be. Exceptions raised by the user's code pass through unchanged: the worker reports them as the
+user's. Knows no framework: which keys there are besides `batches`, and what is behind them, its
+plugin says.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from textwrap import shorten
@@ -23,6 +26,27 @@ from fwprof.errors import RequestError
 from fwprof.records import NativeModel, WorkloadPlan
 
 FORM = "write it as file.py:function or module:function"
+
+_ONE_BATCH = (tuple, Mapping)
+"""What a function returns that gives one batch a call; any other gives an iterable of batches."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is behind one key of the dict that a factory returns.
+
+    Args:
+        expected: it in words, for errors, e.g. `a callable on output and targets`.
+        is_right: says whether a value is that.
+        is_optional: whether the key may be left out or hold None.
+    """
+
+    expected: str
+    is_right: Callable[[Any], bool]
+    is_optional: bool = False
+
+
+_BATCHES = Part("an iterable or a callable", lambda value: isinstance(value, Iterable) or callable(value))
 
 
 def load_native(plan: WorkloadPlan) -> LoadedWorkload:
@@ -112,11 +136,10 @@ def first_batches(value: Any, count: int = 8) -> list[Any]:
     Raises:
         RequestError: neither an iterable nor a function, or it gives nothing.
     """
-    source = value
-    if callable(value) and not isinstance(value, Iterable):
-        source = value()
-        if isinstance(source, tuple | Mapping):
-            source = chain([source], (value() for _ in range(count - 1)))
+    is_function = _is_function(value)
+    source = value() if is_function else value
+    if is_function and isinstance(source, _ONE_BATCH):
+        source = chain([source], (value() for _ in range(count - 1)))
     if isinstance(source, Mapping | str) or not isinstance(source, Iterable):
         raise RequestError(
             f"'batches' is a {type(source).__name__}, not an iterable of batches",
@@ -126,6 +149,88 @@ def first_batches(value: Any, count: int = 8) -> list[Any]:
     if not batches:
         raise RequestError("'batches' gives no batch", next="give at least one; the first 8 are used")
     return batches
+
+
+def endless_batches(batches: Any, drawn: Sequence[Any]) -> Iterator[Any]:
+    """Yield the user's own batches without end: fetched anew, and from the beginning where they end.
+
+    Args:
+        batches: an iterable of batches, or a function. A function that returns a tuple or a mapping
+            gives one batch a call; any other gives an iterable.
+        drawn: the batches drawn first; given again where nothing is left, as of an iterator.
+    """
+    is_function = _is_function(batches)
+    while True:
+        source = batches() if is_function else batches
+        if is_function and isinstance(source, _ONE_BATCH):
+            yield source
+            continue
+        is_empty = True
+        for batch in source:
+            is_empty = False
+            yield batch
+        if is_empty:
+            yield from drawn
+
+
+def read_parts(native: object, parts: Mapping[str, Part], *, framework: str, next: str) -> dict[str, Any]:
+    """Check what a factory returned, and return what is behind each key.
+
+    Args:
+        native: what the factory returned.
+        parts: key → what is behind it. Every factory's dict has `batches` besides.
+        framework: name of the plugin, for errors.
+        next: what the factory should return, for errors.
+
+    Returns:
+        Every key, in the order of `parts`, then `batches`; None where an optional one is left out.
+
+    Raises:
+        RequestError: it is no dict, or a key is missing, unknown or holds something else; names it.
+    """
+    if not isinstance(native, Mapping):
+        raise RequestError(
+            "the model factory must return a dict", cause=f"it returned a {type(native).__name__}", next=next
+        )
+    known = {**parts, "batches": _BATCHES}
+    for key in native:
+        if key not in known:
+            raise RequestError(
+                f"the model factory returned an unknown key {key!r}",
+                cause=f"{framework} knows {', '.join(known)}",
+                next=suggest(str(key), known) or next,
+            )
+    return {key: _read_part(native, key, part, next) for key, part in known.items()}
+
+
+def _read_part(native: Mapping[str, Any], key: str, part: Part, next: str) -> Any:
+    value = native.get(key)
+    if part.is_optional and value is None:
+        return None
+    if key not in native:
+        raise RequestError(
+            f"the model factory's dict has no {key!r}",
+            cause=f"expected {part.expected}; found only {', '.join(map(str, native)) or 'nothing'}",
+            next=next,
+        )
+    if not part.is_right(value):
+        raise RequestError(
+            f"the model factory's {key!r} is not {part.expected}",
+            cause=f"expected {part.expected}, found {_tell(value)}",
+            next=next,
+        )
+    return value
+
+
+def _tell(value: object) -> str:
+    kind = type(value).__name__
+    if not isinstance(value, list | tuple):
+        return f"a {kind}"
+    return f"a {kind} of {type(value[0]).__name__}" if value else f"an empty {kind}"
+
+
+def _is_function(batches: Any) -> bool:
+    return callable(batches) and not isinstance(batches, Iterable)
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ import pytest
 
 from fwprof.errors import ExitCode, RequestError
 from fwprof.records import NativeModel, Scalar, WorkloadPlan
-from fwprof.workloads.native import call_factory, first_batches, load_factory, load_native
+from fwprof.workloads.native import (
+    Part,
+    call_factory,
+    endless_batches,
+    first_batches,
+    load_factory,
+    load_native,
+    read_parts,
+)
 
 SOURCE = """\
 from neighbour import SIZE
@@ -187,3 +196,108 @@ def test_batches_are_drawn_once_from_whatever_gives_them() -> None:
 def test_what_gives_no_batches_is_refused(value: Any, expected: str) -> None:
     with pytest.raises(RequestError, match=expected):
         first_batches(value)
+
+
+def draw(batches: Any, drawn: list[Any], count: int) -> list[Any]:
+    return list(islice(endless_batches(batches, drawn), count))
+
+
+def test_a_pipeline_begins_again_where_it_ends() -> None:
+    numbers = iter(range(100))
+    assert draw([1, 2], [1, 2], 5) == [1, 2, 1, 2, 1]
+    assert draw(lambda: iter((1, 2)), [1, 2], 5) == [1, 2, 1, 2, 1]
+    assert draw(lambda: [next(numbers)], [0], 3) == [0, 1, 2]
+
+
+def test_what_is_used_up_gives_what_was_drawn_first() -> None:
+    batches = iter([1, 2, 3])
+    drawn = first_batches(batches, count=2)
+    assert draw(batches, drawn, 6) == [3, 1, 2, 1, 2, 1]
+    assert draw(lambda: batches, drawn, 3) == [1, 2, 1]
+
+
+def test_a_function_of_one_batch_is_called_for_each_as_when_they_are_drawn_first() -> None:
+    numbers = iter(range(100))
+
+    def one_batch() -> tuple[int, int]:
+        return next(numbers), 0
+
+    assert first_batches(one_batch, count=2) == [(0, 0), (1, 0)]
+    assert draw(one_batch, [], 2) == [(2, 0), (3, 0)]
+    assert draw(lambda: {"x": 1}, [], 2) == [{"x": 1}, {"x": 1}]
+
+
+PARTS = {
+    "model": Part("a number", lambda value: isinstance(value, int)),
+    "loss": Part("a callable on the model", callable, is_optional=True),
+}
+
+
+def read(made: object) -> dict[str, Any]:
+    return read_parts(made, PARTS, framework="alpha", next="return {'model': …}")
+
+
+def test_the_parts_of_a_dict_are_those_of_the_framework_and_batches() -> None:
+    assert read({"batches": [1], "loss": abs, "model": 3}) == {"model": 3, "loss": abs, "batches": [1]}
+    assert read({"model": 3, "batches": min}) == {"model": 3, "loss": None, "batches": min}
+    assert read({"model": 3, "loss": None, "batches": []})["loss"] is None
+
+
+@pytest.mark.parametrize(
+    ("made", "what", "cause"),
+    [
+        ([1], "the model factory must return a dict", "it returned a list"),
+        (
+            {"model": 3, "batches": [], "x": 1},
+            "the model factory returned an unknown key 'x'",
+            "alpha knows model, loss, batches",
+        ),
+        (
+            {"loss": abs, "batches": []},
+            "the model factory's dict has no 'model'",
+            "expected a number; found only loss, batches",
+        ),
+        ({}, "the model factory's dict has no 'model'", "expected a number; found only nothing"),
+        (
+            {"model": 3},
+            "the model factory's dict has no 'batches'",
+            "expected an iterable or a callable; found only model",
+        ),
+        (
+            {"model": None, "batches": []},
+            "the model factory's 'model' is not a number",
+            "expected a number, found a NoneType",
+        ),
+        (
+            {"model": ["x"], "batches": []},
+            "the model factory's 'model' is not a number",
+            "expected a number, found a list of str",
+        ),
+        (
+            {"model": (), "batches": []},
+            "the model factory's 'model' is not a number",
+            "expected a number, found an empty tuple",
+        ),
+        (
+            {"model": 3, "loss": "x", "batches": []},
+            "the model factory's 'loss' is not a callable on the model",
+            "expected a callable on the model, found a str",
+        ),
+        (
+            {"model": 3, "batches": 3},
+            "the model factory's 'batches' is not an iterable or a callable",
+            "expected an iterable or a callable, found a int",
+        ),
+    ],
+)
+def test_a_dict_of_other_parts_is_refused(made: object, what: str, cause: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        read(made)
+    assert (caught.value.what, caught.value.cause) == (what, cause)
+    assert caught.value.next == "return {'model': …}"
+
+
+def test_a_misspelt_key_is_answered_with_the_nearest() -> None:
+    with pytest.raises(RequestError, match="unknown key 'batchs'") as caught:
+        read({"model": 3, "batchs": []})
+    assert caught.value.next == "did you mean 'batches'?"

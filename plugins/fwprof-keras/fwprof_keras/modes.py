@@ -9,17 +9,14 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fwprof.plugin import PluginUnavailableError, UnsupportedError
+from fwprof.plugin import PluginUnavailableError, UnsupportedError, read_choice
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from fwprof.plugin import CellPlan, Scalar
+    from fwprof.plugin import CellPlan
 
 BACKENDS = ("tensorflow", "torch", "jax")
 OPTIONS: dict[str, tuple[str, ...]] = {
@@ -55,15 +52,7 @@ def read_mode(cell: CellPlan) -> Mode:
     Raises:
         UnsupportedError: backend, option, precision or another part of the cell is not supported.
     """
-    backend = cell.choice.variant or default_backend()
-    if backend not in BACKENDS:
-        raise UnsupportedError(
-            f"keras has no variant {backend!r} here",
-            cause=f"its variants are its backends {', '.join(BACKENDS)}",
-            next=suggest_name(backend, BACKENDS) or f"use one of {', '.join(BACKENDS)}",
-        )
-    chosen = {key: _read_option(cell, key) for key in OPTIONS}
-    _check_options(cell, known=OPTIONS)
+    backend, chosen = read_choice(cell.choice, dict.fromkeys(BACKENDS, OPTIONS), default_backend())
     _check_cell(cell)
     run_eagerly = {"auto": None, "eager": True, "compiled": False}[chosen["mode"]]
     jit = {"auto": None, "true": True, "false": False}[chosen["jit"]]
@@ -117,35 +106,6 @@ def prepare_environment(mode: Mode, cell: CellPlan) -> None:
             os.environ[variable] = str(cell.threads)
     if mode.backend == "torch":
         os.environ["KERAS_TORCH_DEVICE"] = "cpu" if is_host(native) else native.replace("gpu", "cuda")
-
-
-def suggest_name(word: str, known: Collection[str]) -> str:
-    """Return `did you mean 'x'?` or an empty text."""
-    close = get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
-
-
-def _read_option(cell: CellPlan, key: str) -> str:
-    values = OPTIONS[key]
-    found: Scalar = cell.choice.options.get(key, values[0])
-    word = str(found).lower()
-    if word not in values:
-        raise UnsupportedError(
-            f"keras has no {key} {found!r}",
-            cause=f"{key} is one of {', '.join(values)}",
-            next=suggest_name(word, values) or f"leave it out for {values[0]}",
-        )
-    return word
-
-
-def _check_options(cell: CellPlan, known: Collection[str]) -> None:
-    for key in cell.choice.options:
-        if key not in known:
-            raise UnsupportedError(
-                f"keras has no option {key!r}",
-                cause=f"its options are {', '.join(known)}",
-                next=suggest_name(key, known) or f"use one of {', '.join(known)}",
-            )
 
 
 def _check_compilation(backend: str, run_eagerly: bool | None, jit: bool | None) -> None:

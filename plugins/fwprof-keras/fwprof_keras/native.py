@@ -6,16 +6,15 @@ optimizer, `run_eagerly` and `jit_compile`, unless the cell asks for another mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-from fwprof.plugin import RequestError, UnsupportedError
+from fwprof.plugin import Part, RequestError, UnsupportedError, endless_batches, read_parts
 from fwprof_keras.layout import Slot
 from fwprof_keras.model import KerasModel
-from fwprof_keras.modes import suggest_name
 from fwprof_keras.state import StartState
 
 if TYPE_CHECKING:
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
     from fwprof_keras.backends import Backend, Staged
     from fwprof_keras.modes import Mode
 
-_KEYS = ("model", "batches")
-_HELP = "return {'model': a compiled keras model, 'batches': …}"
+_HELP = "return {'model': a keras model, compiled with loss and optimizer, 'batches': …}"
+
+_PARTS = {"model": Part("a keras.Model", lambda value: isinstance(value, keras.Model))}
 
 
 class NativeModel(KerasModel):
@@ -60,7 +60,7 @@ class NativeModel(KerasModel):
         )
         assert workload.native is not None
         self._batch_size = _count_samples(batches[0][0])
-        self._pipeline = _endless(workload.native["batches"], workload.batches)
+        self._pipeline = endless_batches(workload.native["batches"], workload.batches)
         self._start = StartState([*model.variables, *model.optimizer.variables], options.cache)
 
     @property
@@ -85,21 +85,9 @@ def read_model(native: object) -> keras.Model:
     """Return the model of what a factory returned.
 
     Raises:
-        RequestError: a key is missing, unknown, or holds the wrong thing.
+        RequestError: as `read_parts`; the model is not compiled, or trains by steps of its own.
     """
-    if not isinstance(native, Mapping):
-        raise RequestError(
-            "the model factory must return a dict", cause=f"it returned a {type(native).__name__}", next=_HELP
-        )
-    for key in native:
-        if key not in _KEYS:
-            raise RequestError(
-                f"the model factory returned an unknown key {key!r}",
-                cause=f"keras knows {', '.join(_KEYS)}; loss and optimizer are those of model.compile",
-                next=suggest_name(str(key), _KEYS) or _HELP,
-            )
-    model = _require(native, "model", keras.Model, "a keras.Model")
-    _require(native, "batches", (Iterable, Callable), "an iterable or a callable")
+    model: keras.Model = read_parts(native, _PARTS, framework="keras", next=_HELP)["model"]
     if not model.compiled or model.optimizer is None:
         raise RequestError(
             "the model factory's 'model' is not compiled",
@@ -132,22 +120,6 @@ def split_batch(batch: Any) -> tuple[Any, Any, Any]:
     )
 
 
-def _require(native: Mapping[str, Any], key: str, kind: Any, expected: str) -> Any:
-    if key not in native:
-        raise RequestError(
-            f"the model factory's dict has no {key!r}",
-            cause=f"expected {expected}; found only {', '.join(map(str, native)) or 'nothing'}",
-            next=_HELP,
-        )
-    if not isinstance(native[key], kind):
-        raise RequestError(
-            f"the model factory's {key!r} is not {expected}",
-            cause=f"expected {expected}, found a {type(native[key]).__name__}",
-            next=_HELP,
-        )
-    return native[key]
-
-
 def _to_host(part: Any) -> Any:
     if part is None:
         return None
@@ -176,19 +148,3 @@ def _slots(variables: Sequence[keras.Variable]) -> dict[str, Slot]:
 def _count_samples(inputs: Any) -> int:
     first = keras.tree.flatten(inputs)[0]
     return int(first.shape[0]) if first.ndim else 0
-
-
-def _endless(batches: Any, drawn: Sequence[Any]) -> Iterator[Any]:
-    """Yield batches without end; those drawn first again where the user's own are used up."""
-    is_function = callable(batches) and not isinstance(batches, Iterable)
-    while True:
-        source = batches() if is_function else batches
-        if is_function and isinstance(source, tuple):
-            yield source  # one batch a call
-            continue
-        is_empty = True
-        for batch in source:
-            is_empty = False
-            yield batch
-        if is_empty:
-            yield from drawn

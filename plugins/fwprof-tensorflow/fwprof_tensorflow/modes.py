@@ -7,12 +7,10 @@ imported. Must not import tensorflow.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from fwprof.plugin import UnsupportedError
+from fwprof.plugin import UnsupportedError, read_choice
 
 if TYPE_CHECKING:
     from fwprof.plugin import CellPlan
@@ -54,17 +52,7 @@ def read_mode(cell: CellPlan) -> Mode:
     Raises:
         UnsupportedError: variant, option, precision or another part of the cell is not supported.
     """
-    name = cell.choice.variant or DEFAULT
-    if name not in VARIANTS:
-        raise UnsupportedError(
-            f"tensorflow has no variant {name!r}",
-            cause=f"its variants are {', '.join(VARIANTS)}",
-            next=suggest_name(name, VARIANTS) or f"use one of {', '.join(VARIANTS)}",
-        )
-    for key in cell.choice.options:
-        raise UnsupportedError(
-            f"tensorflow:{name} has no option {key!r}", cause="it takes no options", next="leave it out"
-        )
+    name, _ = read_choice(cell.choice, {variant: {} for variant in VARIANTS}, DEFAULT)
     _check_cell(cell)
     return Mode(name)
 
@@ -72,12 +60,6 @@ def read_mode(cell: CellPlan) -> Mode:
 def prepare_environment() -> None:
     """Set what keras reads only once: here it is tensorflow's own, whatever the user's default is."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
-
-
-def suggest_name(word: str, known: Collection[str]) -> str:
-    """Return `did you mean 'x'?` or an empty text."""
-    close = get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def _check_cell(cell: CellPlan) -> None:

@@ -6,7 +6,7 @@ Owns the keys of that dict and what may be behind each. Changes nothing of the m
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from fwprof.plugin import RequestError
+from fwprof.plugin import Part, RequestError, endless_batches, read_parts
 from fwprof_tensorflow.layout import VariableSlot, slot_of
-from fwprof_tensorflow.modes import suggest_name
 from fwprof_tensorflow.steps import Steps
 from fwprof_tensorflow.trained import TrainedModel, native_variable
 
@@ -25,8 +24,23 @@ if TYPE_CHECKING:
     from fwprof_tensorflow.modes import Mode
     from fwprof_tensorflow.places import Place
 
-_KEYS = ("model", "variables", "loss", "optimizer", "batches")
 _HELP = "return {'model': …, 'variables': …, 'loss': …, 'optimizer': …, 'batches': …}"
+
+
+def _are_variables(value: Any) -> bool:
+    is_list = isinstance(value, Sequence) and bool(value)
+    return is_list and all(isinstance(each, tf.Variable | tf.keras.Variable) for each in value)
+
+
+_PARTS = {
+    "model": Part("a callable on inputs", callable),
+    "variables": Part("a list of variables, at least one", _are_variables),
+    "loss": Part("a callable on targets and output", callable),
+    "optimizer": Part(
+        "an optimizer with apply_gradients",
+        lambda value: callable(getattr(value, "apply_gradients", None)),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +62,7 @@ class NativeModel(TrainedModel):
     """
 
     def __init__(self, workload: LoadedWorkload, place: Place, mode: Mode, options: Options) -> None:
-        parts = read_parts(workload.native)
+        parts = Parts(**read_parts(workload.native, _PARTS, framework="tensorflow", next=_HELP))
         if not workload.batches:
             raise RequestError("the model's 'batches' gave no batch", next=_HELP)
         self._first = _split(workload.batches[0])
@@ -66,7 +80,7 @@ class NativeModel(TrainedModel):
             mode=mode,
         )
         self._batch_size = _count_samples(self._first)
-        self._pipeline = _endless(parts.batches, workload.batches)
+        self._pipeline = endless_batches(parts.batches, workload.batches)
         # Several models of one process may share the folder.
         self._start = f"{mkdtemp(prefix='start-', dir=options.cache)}/start"
         self._checkpoint.write(self._start)
@@ -98,69 +112,6 @@ class NativeModel(TrainedModel):
     def prepare_inputs(self, staged: Staged) -> Any:
         """Return the inputs."""
         return staged[0]
-
-
-def read_parts(native: object) -> Parts:
-    """Return the parts of what a factory returned.
-
-    Raises:
-        RequestError: a key is missing, unknown, or holds the wrong thing.
-    """
-    if not isinstance(native, Mapping):
-        raise RequestError(
-            "the model factory must return a dict", cause=f"it returned a {type(native).__name__}", next=_HELP
-        )
-    for key in native:
-        if key not in _KEYS:
-            raise RequestError(
-                f"the model factory returned an unknown key {key!r}",
-                cause=f"tensorflow knows {', '.join(_KEYS)}",
-                next=suggest_name(str(key), _KEYS) or _HELP,
-            )
-    optimizer = _require(native, "optimizer", "an optimizer with apply_gradients", _is_optimizer)
-    return Parts(
-        model=_require(native, "model", "a callable on inputs", callable),
-        variables=_require(native, "variables", "a list of variables, at least one", _are_variables),
-        loss=_require(native, "loss", "a callable on targets and output", callable),
-        optimizer=optimizer,
-        batches=_require(native, "batches", "an iterable or a callable", _is_source),
-    )
-
-
-def _is_optimizer(value: object) -> bool:
-    return callable(getattr(value, "apply_gradients", None))
-
-
-def _are_variables(value: Any) -> bool:
-    is_list = isinstance(value, Sequence) and bool(value)
-    return is_list and all(isinstance(each, tf.Variable | tf.keras.Variable) for each in value)
-
-
-def _is_source(value: object) -> bool:
-    return callable(value) or isinstance(value, Iterable)
-
-
-def _require(native: Mapping[str, Any], key: str, expected: str, is_right: Callable[[Any], bool]) -> Any:
-    if key not in native:
-        raise RequestError(
-            f"the model factory's dict has no {key!r}",
-            cause=f"expected {expected}; found only {', '.join(map(str, native)) or 'nothing'}",
-            next=_HELP,
-        )
-    if not is_right(native[key]):
-        raise RequestError(
-            f"the model factory's {key!r} is not {expected}",
-            cause=f"found {_tell(native[key])}",
-            next=_HELP,
-        )
-    return native[key]
-
-
-def _tell(value: object) -> str:
-    kind = f"a {type(value).__name__}"
-    if not isinstance(value, list | tuple):
-        return kind
-    return f"{kind} of {type(value[0]).__name__}" if value else f"an empty {type(value).__name__}"
 
 
 def _split(batch: Any) -> tuple[Any, Any]:
@@ -236,19 +187,3 @@ def _count_samples(batch: Any) -> int:
         if shape := np.shape(part):
             return int(shape[0])
     return 0
-
-
-def _endless(batches: Any, drawn: Sequence[Any]) -> Iterator[Any]:
-    """Yield batches without end; those drawn first again where the user's own are used up."""
-    is_function = callable(batches) and not isinstance(batches, Iterable)
-    while True:
-        source = batches() if is_function else batches
-        if is_function and isinstance(source, tuple):
-            yield source  # one batch a call
-            continue
-        is_empty = True
-        for batch in source:
-            is_empty = False
-            yield batch
-        if is_empty:
-            yield from drawn

@@ -11,19 +11,19 @@ import shutil
 import sysconfig
 import tempfile
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fwprof.plugin import PluginUnavailableError, UnsupportedError
+from fwprof.plugin import PluginUnavailableError, UnsupportedError, read_choice
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from fwprof.plugin import CellPlan
 
-    from fwprof.plugin import CellPlan, Scalar
-
-OPTIONS: dict[str, tuple[str, ...]] = {"eager": (), "compile": ("cache", "compile_optimizer")}
-"""Variant → the options it takes."""
+VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "eager": {},
+    "compile": {"cache": (), "compile_optimizer": ("false", "true")},
+}
+"""Variant → option → the words it takes; `cache` takes any."""
 
 DEFAULT = "eager"
 PRECISIONS = ("float32", "tf32")
@@ -60,26 +60,13 @@ def read_mode(cell: CellPlan) -> Mode:
     Raises:
         UnsupportedError: variant, option, precision or another part of the cell is not supported.
     """
-    name = cell.choice.variant or DEFAULT
-    if name not in OPTIONS:
-        raise UnsupportedError(
-            f"torch has no variant {name!r}", cause=_known("variants", OPTIONS), next=_suggest(name, OPTIONS)
-        )
-    known = OPTIONS[name]
-    for key in cell.choice.options:
-        if key not in known:
-            raise UnsupportedError(
-                f"torch:{name} has no option {key!r}",
-                cause=_known("options", known),
-                next=_suggest(key, known),
-            )
+    name, options = read_choice(cell.choice, VARIANTS, DEFAULT)
     _check_cell(cell)
-    options = cell.choice.options
     cache = options.get("cache")
     return Mode(
         name=name,
-        cache=None if cache is None else Path(str(cache)).expanduser().absolute(),
-        compile_optimizer=_read_bool("compile_optimizer", options.get("compile_optimizer", False)),
+        cache=None if cache is None else Path(cache).expanduser().absolute(),
+        compile_optimizer=options.get("compile_optimizer") == "true",
     )
 
 
@@ -103,19 +90,13 @@ def prepare_environment(mode: Mode, cell: CellPlan, cache: Path) -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
 
 
-def suggest_name(word: str, known: Collection[str]) -> str:
-    """Return `did you mean 'x'?` or an empty text."""
-    close = get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
-
-
 def _check_cell(cell: CellPlan) -> None:
     native = cell.device.native.get("torch", cell.device.kind)
     is_verified_in_double = cell.precision == "float64" and cell.is_verification and native == "cpu"
     if cell.precision not in PRECISIONS and not is_verified_in_double:
         raise UnsupportedError(
             f"torch cannot train in {cell.precision} here",
-            cause=_known("precisions", PRECISIONS),
+            cause=f"its precisions are {', '.join(PRECISIONS)}",
             next="use --precision float32",
         )
     if cell.precision == "tf32" and not native.startswith("cuda"):
@@ -152,20 +133,3 @@ def _require_compiler(*, on_host: bool) -> None:
             cause=f"looked for {header}",
             next="install them, e.g. `apt install python3-dev`, or use --plugin torch",
         )
-
-
-def _read_bool(key: str, value: Scalar) -> bool:
-    words = {"true": True, "false": False}
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in words:
-        return words[value.lower()]
-    raise UnsupportedError(f"option {key} of torch:compile is {value!r}", cause="expected true or false")
-
-
-def _known(what: str, names: Collection[str]) -> str:
-    return f"its {what} are {', '.join(names)}" if names else f"it takes no {what}"
-
-
-def _suggest(word: str, known: Collection[str]) -> str:
-    return suggest_name(word, known) or ("leave it out" if not known else f"use one of {', '.join(known)}")

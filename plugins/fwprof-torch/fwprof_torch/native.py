@@ -6,17 +6,16 @@ device and training mode.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from fwprof.plugin import RequestError
+from fwprof.plugin import Part, RequestError, endless_batches, read_parts
 from fwprof_torch.layout import Slot
 from fwprof_torch.model import TorchModel
-from fwprof_torch.modes import suggest_name
 from fwprof_torch.state import StartState
 
 if TYPE_CHECKING:
@@ -24,8 +23,13 @@ if TYPE_CHECKING:
     from fwprof_torch.modes import Mode
     from fwprof_torch.places import Place
 
-_KEYS = ("model", "optimizer", "batches", "loss")
 _HELP = "return {'model': …, 'optimizer': …, 'batches': …, 'loss': …} (loss may be left out)"
+
+_PARTS = {
+    "model": Part("a torch.nn.Module", lambda value: isinstance(value, torch.nn.Module)),
+    "optimizer": Part("a torch.optim.Optimizer", lambda value: isinstance(value, torch.optim.Optimizer)),
+    "loss": Part("a callable on output and targets", callable, is_optional=True),
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class NativeModel(TorchModel):
     """
 
     def __init__(self, workload: LoadedWorkload, place: Place, mode: Mode, options: Options) -> None:
-        parts = read_parts(workload.native)
+        parts = take_parts(workload.native)
         if not workload.batches:
             raise RequestError("the model's 'batches' gave no batch", next=_HELP)
         module = parts.model.to(place.device).train()
@@ -62,7 +66,7 @@ class NativeModel(TorchModel):
             cell=options.cell,
         )
         self._batch_size = _count_samples(self.stage(workload.batches[0]))
-        self._pipeline = _endless(parts.batches, workload.batches)
+        self._pipeline = endless_batches(parts.batches, workload.batches)
         self._start = StartState(module, parts.optimizer, place, options.cache)
 
     @property
@@ -100,56 +104,20 @@ class NativeModel(TorchModel):
         return first
 
 
-def read_parts(native: object) -> Parts:
+def take_parts(native: object) -> Parts:
     """Return the parts of what a factory returned.
 
     Raises:
-        RequestError: a key is missing, unknown, or holds the wrong thing.
+        RequestError: as `read_parts`; the optimizer is another model's.
     """
-    if not isinstance(native, Mapping):
-        raise RequestError(
-            "the model factory must return a dict", cause=f"it returned a {type(native).__name__}", next=_HELP
-        )
-    for key in native:
-        if key not in _KEYS:
-            raise RequestError(
-                f"the model factory returned an unknown key {key!r}",
-                cause=f"torch knows {', '.join(_KEYS)}",
-                next=suggest_name(str(key), _KEYS) or _HELP,
-            )
-    model = _require(native, "model", torch.nn.Module, "a torch.nn.Module")
-    optimizer = _require(native, "optimizer", torch.optim.Optimizer, "a torch.optim.Optimizer")
-    batches = _require(native, "batches", (Iterable, Callable), "an iterable or a callable")
-    loss = native.get("loss")
-    if loss is not None and not callable(loss):
-        raise _wrong("loss", "a callable on output and targets", loss)
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    if not any(id(parameter) in held for parameter in model.parameters()):
+    parts = Parts(**read_parts(native, _PARTS, framework="torch", next=_HELP))
+    held = {id(parameter) for group in parts.optimizer.param_groups for parameter in group["params"]}
+    if not any(id(parameter) in held for parameter in parts.model.parameters()):
         raise RequestError(
             "the model factory's 'optimizer' holds no parameter of its 'model'",
             next="make the optimizer from model.parameters()",
         )
-    return Parts(model=model, optimizer=optimizer, batches=batches, loss=loss)
-
-
-def _require(native: Mapping[str, Any], key: str, kind: Any, expected: str) -> Any:
-    if key not in native:
-        raise RequestError(
-            f"the model factory's dict has no {key!r}",
-            cause=f"expected {expected}; found only {', '.join(map(str, native)) or 'nothing'}",
-            next=_HELP,
-        )
-    if not isinstance(native[key], kind):
-        raise _wrong(key, expected, native[key])
-    return native[key]
-
-
-def _wrong(key: str, expected: str, found: object) -> RequestError:
-    return RequestError(
-        f"the model factory's {key!r} is not {expected}",
-        cause=f"expected {expected}, found a {type(found).__name__}",
-        next=_HELP,
-    )
+    return parts
 
 
 def _split(batch: Any) -> tuple[Any, ...]:
@@ -233,22 +201,6 @@ def _count_samples(staged: Any) -> int:
         if isinstance(part, tuple | Mapping) and (count := _count_samples(part)):
             return count
     return 0
-
-
-def _endless(batches: Any, drawn: Sequence[Any]) -> Iterator[Any]:
-    """Yield batches without end; those drawn first again where the user's own are used up."""
-    is_function = callable(batches) and not isinstance(batches, Iterable)
-    while True:
-        source = batches() if is_function else batches
-        if is_function and isinstance(source, Mapping | tuple):
-            yield source  # one batch a call
-            continue
-        is_empty = True
-        for batch in source:
-            is_empty = False
-            yield batch
-        if is_empty:
-            yield from drawn
 
 
 def _move_state(optimizer: torch.optim.Optimizer) -> None:

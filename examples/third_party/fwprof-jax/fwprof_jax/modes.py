@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fwprof.plugin import UnsupportedError
+from fwprof.plugin import UnsupportedError, read_choice
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from fwprof.plugin import CellPlan, Device
 
-OPTIONS: dict[str, tuple[str, ...]] = {"jit": ("cache",)}
-"""Variant → the options it takes. jax without `jit` is a tool to debug with, no way to train."""
+VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {"jit": {"cache": ()}}
+"""Variant → option → the words it takes; `cache` takes any.
 
-DEFAULT = "jit"
+jax without `jit` is a tool to debug with, no way to train.
+"""
+
 PRECISIONS = ("float32", "tf32", "float64")
 
 
@@ -43,24 +42,10 @@ def read_mode(cell: CellPlan) -> Mode:
     Raises:
         UnsupportedError: variant, option, precision or another part of the cell is not supported.
     """
-    variant = cell.choice.variant or DEFAULT
-    if variant not in OPTIONS:
-        raise UnsupportedError(
-            f"jax has no variant {variant!r}",
-            cause=f"its only variant is {DEFAULT}",
-            next=suggest_name(variant, OPTIONS) or "leave it out",
-        )
-    known = OPTIONS[variant]
-    for key in cell.choice.options:
-        if key not in known:
-            raise UnsupportedError(
-                f"jax:{variant} has no option {key!r}",
-                cause=f"its options are {', '.join(known)}",
-                next=suggest_name(key, known) or "leave it out",
-            )
+    _, options = read_choice(cell.choice, VARIANTS)
     _check_cell(cell)
-    cache = cell.choice.options.get("cache")
-    return Mode(cache=None if cache is None else Path(str(cache)).expanduser().absolute())
+    cache = options.get("cache")
+    return Mode(cache=None if cache is None else Path(cache).expanduser().absolute())
 
 
 def native_name(device: Device) -> tuple[str, int]:
@@ -75,12 +60,6 @@ def prepare_environment(cell: CellPlan) -> None:
     os.environ["JAX_PLATFORMS"] = native_name(cell.device)[0]
     # XLA sizes its pool of threads by this or by the cores it may use; it has no flag for it.
     os.environ["PJRT_NPROC"] = str(cell.threads)
-
-
-def suggest_name(word: str, known: Collection[str]) -> str:
-    """Return `did you mean 'x'?` or an empty text."""
-    close = get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def _check_cell(cell: CellPlan) -> None:

@@ -5,7 +5,7 @@ Owns the keys of that dict and what may be behind each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +13,29 @@ import jax
 import numpy as np
 import optax
 
-from fwprof.plugin import RequestError, UnsupportedError
+from fwprof.plugin import Part, RequestError, UnsupportedError, endless_batches, read_parts
 from fwprof_jax.model import JaxModel
-from fwprof_jax.modes import suggest_name
 
 if TYPE_CHECKING:
     from fwprof.plugin import LoadedWorkload, Options, Staged
     from fwprof_jax.model import Array
     from fwprof_jax.modes import Mode
 
-_KEYS = ("params", "loss", "optimizer", "batches")
 _HELP = "return {'params': …, 'loss': …, 'optimizer': …, 'batches': …}"
+
+
+def _are_arrays(tree: Any) -> bool:
+    leaves = jax.tree.leaves(tree)
+    return bool(leaves) and all(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves)
+
+
+_PARTS = {
+    "params": Part("a pytree of arrays", _are_arrays),
+    "loss": Part("a callable on params and batch", callable),
+    "optimizer": Part(
+        "an optax.GradientTransformation", lambda value: isinstance(value, optax.GradientTransformation)
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +56,7 @@ class NativeModel(JaxModel):
     """
 
     def __init__(self, workload: LoadedWorkload, device: jax.Device, mode: Mode, options: Options) -> None:
-        parts = read_parts(workload.native)
+        parts = Parts(**read_parts(workload.native, _PARTS, framework="jax", next=_HELP))
         if not workload.batches:
             raise RequestError("the model's 'batches' gave no batch", next=_HELP)
 
@@ -69,7 +81,7 @@ class NativeModel(JaxModel):
         self._batch_size = next(
             (len(leaf) for leaf in jax.tree.leaves(workload.batches[0]) if np.ndim(leaf)), 0
         )
-        self._pipeline = _endless(parts.batches, workload.batches)
+        self._pipeline = endless_batches(parts.batches, workload.batches)
 
     @property
     def batch_size(self) -> int:
@@ -99,60 +111,3 @@ class NativeModel(JaxModel):
         raise UnsupportedError(
             "jax predicts nothing for a model of your own", cause="its factory gives a loss and no outputs"
         )
-
-
-def read_parts(native: object) -> Parts:
-    """Return the parts of what a factory returned.
-
-    Raises:
-        RequestError: a key is missing, unknown, or holds the wrong thing.
-    """
-    if not isinstance(native, Mapping):
-        raise RequestError(
-            "the model factory must return a dict", cause=f"it returned a {type(native).__name__}", next=_HELP
-        )
-    for key in native:
-        if key not in _KEYS:
-            raise RequestError(
-                f"the model factory returned an unknown key {key!r}",
-                cause=f"jax knows {', '.join(_KEYS)}",
-                next=suggest_name(str(key), _KEYS) or _HELP,
-            )
-    for key in _KEYS:
-        if key not in native:
-            raise RequestError(
-                f"the model factory's dict has no {key!r}",
-                cause=f"found only {', '.join(map(str, native)) or 'nothing'}",
-                next=_HELP,
-            )
-    params, loss, optimizer, batches = (native[key] for key in _KEYS)
-    leaves = jax.tree.leaves(params)
-    if not leaves or not all(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves):
-        raise _wrong("params", "a pytree of arrays", params)
-    if not callable(loss):
-        raise _wrong("loss", "a callable on params and batch", loss)
-    if not isinstance(optimizer, optax.GradientTransformation):
-        raise _wrong("optimizer", "an optax.GradientTransformation", optimizer)
-    if not isinstance(batches, Iterable | Callable):
-        raise _wrong("batches", "an iterable or a callable", batches)
-    return Parts(params=params, loss=loss, optimizer=optimizer, batches=batches)
-
-
-def _wrong(key: str, expected: str, found: object) -> RequestError:
-    return RequestError(
-        f"the model factory's {key!r} is not {expected}",
-        cause=f"expected {expected}, found a {type(found).__name__}",
-        next=_HELP,
-    )
-
-
-def _endless(batches: Any, drawn: Sequence[Any]) -> Iterator[Any]:
-    """Yield batches without end; those drawn first again where the user's own are used up."""
-    while True:
-        source = batches if isinstance(batches, Iterable) else batches()
-        is_empty = True
-        for batch in source:
-            is_empty = False
-            yield batch
-        if is_empty:
-            yield from drawn

@@ -112,8 +112,13 @@ def test_parameters_of_half_precision_are_kept_in_files(take_over, tmp_path):
 
 @pytest.mark.parametrize(
     "source",
-    [lambda batches: batches[:1], lambda batches: lambda: iter(batches), lambda batches: iter(batches[:1])],
-    ids=["list", "function", "iterator used up"],
+    [
+        lambda batches: batches[:1],
+        lambda batches: lambda: iter(batches),
+        lambda batches: iter(batches[:1]),
+        lambda batches: lambda: batches[0],
+    ],
+    ids=["list", "function of an iterator", "iterator used up", "function of one batch"],
 )
 def test_batches_may_be_an_iterable_or_a_function(take_over, source):
     native = make_parts()

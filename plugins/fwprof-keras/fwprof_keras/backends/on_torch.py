@@ -36,6 +36,7 @@ class TorchBackend:
 
     def open_device(self, device: Device) -> str:
         """Return torch's name of the device, e.g. `cpu` or `cuda:0`."""
+        # As fwprof-torch does it; neither package needs the other.
         native = device.native.get("keras", device.kind).lower().replace("gpu", "cuda")
         name = "cpu" if native.startswith("cpu") else native
         try:
