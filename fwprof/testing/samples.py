@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fwprof.plugin import CellPlan, Description, Device, Scalar, layers
 from fwprof.records import (
@@ -62,12 +63,14 @@ def sample_cell(
     threads: int = 1,
     batch_size: int | None = 16,
     seed: int = 0,
+    **fields: Any,
 ) -> CellPlan:
     """Return a cell of one framework plugin on one device.
 
     Args:
         name: of the framework, as users type it.
         value: its entry point.
+        fields: any further field of `CellPlan`.
     """
     choice = FrameworkChoice(name=name, variant=variant, options=dict(options or {}))
     device = device or Device(name="cpu", kind="cpu", native={name: "cpu"})
@@ -87,6 +90,7 @@ def sample_cell(
         threads=threads,
         environment=name,
         seed=seed,
+        **fields,
     )
 
 

@@ -145,7 +145,7 @@ def test_a_workload_without_anything_to_train_is_refused(tmp_path):
 def test_what_the_fake_cannot_do_is_refused_by_name(tmp_path):
     with pytest.raises(UnsupportedError, match="has no variant 'xyz'"):
         build(tmp_path, variant="xyz")
-    cell = replace(sample_cell(), precision="bfloat16")
+    cell = sample_cell(precision="bfloat16")
     with pytest.raises(UnsupportedError, match="cannot compute in bfloat16"):
         plugin.build_model(load_case("plain"), cell.device, Options(cell=cell, cache=tmp_path))
 

@@ -5,18 +5,16 @@ Every layer kind used here is one that any framework has. Knows nothing of plugi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fwprof.plugin import Batch, LoadedWorkload, ResolvedLayer, Workload, layers
-from fwprof.records import Layer, Optimizer, WorkloadPlan
-from fwprof.records.workload import Loss
+from fwprof.plugin import LoadedWorkload, ResolvedLayer, layers
+from fwprof.records import WorkloadPlan
 from fwprof.testing.numpy_network import Network, Update, without_dropout
-from fwprof.workloads.data import target_form
-from fwprof.workloads.language import parameter_shapes, resolve, state_shapes
+from fwprof.testing.small import make_workload
 
 if TYPE_CHECKING:
     from fwprof.testing.numpy_network import Array
@@ -31,55 +29,50 @@ class Hologram(layers.LayerBase, frozen=True, kw_only=True, tag="hologram"):
     """A layer that no framework has."""
 
 
-@dataclass(frozen=True)
-class _Case:
-    """One small workload. With a vocabulary its inputs are ids."""
-
-    layers: tuple[Layer, ...]
-    shape: tuple[int, ...] = (FEATURES,)
-    classes: int = CLASSES
-    loss: Loss = "cross_entropy"
-    optimizer: Optimizer = OPTIMIZER
-    vocabulary: int = 0
-
-
-_CASES: Mapping[str, _Case] = {
-    "plain": _Case((layers.Dense(units=16, activation="relu"), layers.Dense(units=CLASSES))),
-    "dropout": _Case(
+_make = partial(make_workload, batch=BATCH, batches=BATCHES, seed=7)
+_make_of_features = partial(_make, shape=(FEATURES,), classes=CLASSES, optimizer=OPTIMIZER)
+_CASES: Mapping[str, Callable[..., LoadedWorkload]] = {
+    "plain": partial(
+        _make_of_features, (layers.Dense(units=16, activation="relu"), layers.Dense(units=CLASSES))
+    ),
+    "dropout": partial(
+        _make_of_features,
         (
             layers.Dense(units=16, activation="relu"),
             layers.Dropout(rate=0.5),
             layers.Dense(units=CLASSES),
-        )
+        ),
     ),
-    "batch_norm": _Case(
+    "batch_norm": partial(
+        _make_of_features,
         (
             layers.Dense(units=16),
             layers.BatchNorm(),
             layers.Activation(function="relu"),
             layers.Dense(units=CLASSES),
-        )
+        ),
     ),
-    "image": _Case(
+    "image": partial(
+        _make,
         (
             layers.Flatten(),
             layers.Dense(units=6, activation="tanh"),
             layers.Dropout(rate=0.5),
             layers.Dense(units=3),
         ),
-        shape=(3, 4, 2),
-        classes=3,
+        (3, 4, 2),
         loss="binary_cross_entropy",
         optimizer=ADAM,
     ),
-    "sequence": _Case(
+    "sequence": partial(
+        _make,
         (
             layers.Embedding(vocabulary=9, units=4),
             layers.Lstm(units=5, return_sequences=True),
             layers.Lstm(units=3),
             layers.Dense(units=1),
         ),
-        shape=(6,),
+        (6,),
         classes=1,
         loss="binary_cross_entropy",
         optimizer=ADAM,
@@ -90,24 +83,7 @@ _CASES: Mapping[str, _Case] = {
 
 def load_case(name: str) -> LoadedWorkload:
     """Return one of the small workloads: plain, dropout, batch_norm, image or sequence."""
-    case = _CASES[name]
-    spec = Workload(
-        name=f"check-{name.replace('_', '-')}",
-        input=layers.InputSpec(shape=case.shape, dtype="int64" if case.vocabulary else "float32"),
-        layers=case.layers,
-        classes=case.classes,
-        loss=case.loss,
-        optimizer=case.optimizer,
-        batch_size={"default": BATCH},
-    )
-    resolved = resolve(spec)
-    random = np.random.default_rng(7)
-    weights = {
-        name: _make_weight(name, shape, random)
-        for name, shape in {**parameter_shapes(resolved), **state_shapes(resolved)}.items()
-    }
-    batches = tuple(_make_batch(case, spec, random) for _ in range(BATCHES))
-    return LoadedWorkload(name=spec.name, spec=spec, layers=resolved, weights=weights, batches=batches)
+    return _CASES[name](name=f"check-{name.replace('_', '-')}")
 
 
 def with_hologram(loaded: LoadedWorkload) -> LoadedWorkload:
@@ -165,22 +141,3 @@ class Reference:
     def _load(self, batch: int) -> tuple[Array, Array]:
         inputs, targets = self.loaded.batches[batch].inputs, self.loaded.batches[batch].targets
         return inputs if inputs.dtype.kind == "i" else inputs.astype(np.float64), targets
-
-
-def _make_batch(case: _Case, spec: Workload, random: np.random.Generator) -> Batch:
-    size = (BATCH, *case.shape)
-    if case.vocabulary:
-        inputs: Array = random.integers(0, case.vocabulary, size)
-    else:
-        inputs = random.normal(size=size).astype(np.float32)
-    shape, dtype = target_form(spec)
-    labels = case.classes if case.loss == "cross_entropy" else 2
-    return Batch(inputs, random.integers(0, labels, (BATCH, *shape)).astype(dtype))
-
-
-def _make_weight(name: str, shape: tuple[int, ...], random: np.random.Generator) -> Array:
-    # Away from 0 and 1 everywhere, so that a plugin that skips one is seen.
-    values = random.normal(scale=0.3, size=shape)
-    if name.endswith(("gamma", "moving_variance")):
-        values = 1 + np.abs(values)
-    return values.astype(np.float32)

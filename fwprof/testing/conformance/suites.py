@@ -4,7 +4,7 @@
         plugin = "fwprof_mine"
         name = "mine"
 
-Only this module of the kit needs pytest.
+Only this module of the kit and `fwprof.testing.fixtures` need pytest.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Knows nothing of plugins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -74,10 +74,15 @@ def expect_close(found: ArrayLike, wanted: ArrayLike, tolerance: float, what: st
     expect(error <= tolerance, f"{what} is off by {error:.2g} of its largest value")
 
 
-def expect_same(found: Mapping[str, Any], wanted: Mapping[str, Any], tolerance: float, what: str) -> None:
-    """Expect two mappings of arrays to have the same names and to agree name by name."""
-    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+def expect_names(found: Collection[str], wanted: Collection[str], what: str) -> None:
+    """Expect two collections to hold the same names."""
+    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
     expect(not missing, f"{what} lacks {', '.join(missing)}")
     expect(not extra, f"{what} has {', '.join(extra)}, which the workload has not")
+
+
+def expect_same(found: Mapping[str, Any], wanted: Mapping[str, Any], tolerance: float, what: str) -> None:
+    """Expect two mappings of arrays to have the same names and to agree name by name."""
+    expect_names(found, wanted, what)
     for name in wanted:
         expect_close(found[name], wanted[name], tolerance, f"{what}: {name}")

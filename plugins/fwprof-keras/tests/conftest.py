@@ -17,16 +17,15 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
 import pytest
 
-from fwprof.plugin import Batch, CellPlan, LoadedWorkload, Options, Workload, layers
-from fwprof.testing.language import parameter_shapes, resolve, state_shapes
+from fwprof.plugin import CellPlan, LoadedWorkload, Options
+from fwprof.testing.fixtures import module_environment as module_environment
+from fwprof.testing.fixtures import own_environment as own_environment
 from fwprof.testing.samples import sample_cell
 
 BACKENDS = ("tensorflow", "torch", "jax")
@@ -159,62 +158,9 @@ def _lost(item: pytest.Item, backend: str) -> pytest.TestReport:
     )
 
 
-def _make_workload(
-    specs: Any,
-    shape: tuple[int, ...],
-    classes: int = 3,
-    batch: int = 4,
-    optimizer: Any = None,
-    vocabulary: int = 0,
-    loss: Any = "cross_entropy",
-) -> LoadedWorkload:
-    random = np.random.default_rng(11)
-    spec = Workload(
-        name="small",
-        input=layers.InputSpec(shape=shape, dtype="int64" if vocabulary else "float32"),
-        layers=tuple(specs),
-        classes=classes,
-        loss=loss,
-        optimizer=optimizer or layers.Sgd(learning_rate=0.1),
-    )
-    resolved = resolve(spec)
-    shapes = {**parameter_shapes(resolved), **state_shapes(resolved)}
-
-    def draw_weight(name: str, size: tuple[int, ...]) -> Any:
-        values = random.normal(scale=0.3, size=size)
-        is_scale = name.endswith(("gamma", "moving_variance"))
-        return (1 + np.abs(values) if is_scale else values).astype(np.float32)
-
-    def draw_batch() -> Batch:
-        if vocabulary:
-            inputs = random.integers(0, vocabulary, (batch, *shape))
-        else:
-            inputs = random.normal(size=(batch, *shape)).astype(np.float32)
-        if loss == "binary_cross_entropy":
-            return Batch(inputs=inputs, targets=random.integers(0, 2, (batch, classes)).astype(np.float32))
-        return Batch(inputs=inputs, targets=random.integers(0, classes, batch))
-
-    return LoadedWorkload(
-        name="small",
-        spec=spec,
-        layers=resolved,
-        weights={name: draw_weight(name, size) for name, size in shapes.items()},
-        batches=[draw_batch() for _ in range(8)],
-    )
-
-
-@pytest.fixture
-def make_workload() -> Callable[..., LoadedWorkload]:
-    return _make_workload
-
-
 @pytest.fixture
 def make_cell() -> Callable[..., CellPlan]:
-    def make(**changes: Any) -> CellPlan:
-        fields = {name: changes.pop(name) for name in ("precision", "is_verification") if name in changes}
-        return msgspec.structs.replace(sample_cell(name="keras", **changes), **fields)
-
-    return make
+    return partial(sample_cell, name="keras")
 
 
 @pytest.fixture
@@ -259,24 +205,10 @@ def _set_jax_doubles(enabled: bool) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_environment() -> Iterator[None]:
-    with _kept_environment():
-        yield
+def _own_environment(own_environment: None) -> None:
+    """Every test here may call `prepare`, which sets variables."""
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _module_environment() -> Iterator[None]:
-    with _kept_environment():
-        yield
-
-
-@contextmanager
-def _kept_environment() -> Iterator[None]:
-    """Undo what `prepare` sets in the environment."""
-    variables, folder = dict(os.environ), tempfile.tempdir
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(variables)
-        tempfile.tempdir = folder
+def _module_environment(module_environment: None) -> None:
+    """So may the fixtures of a class, whose settings last."""

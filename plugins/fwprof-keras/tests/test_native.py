@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fwprof.plugin import LoadedWorkload, Options, RequestError, UnsupportedError
+from fwprof.testing.small import train
 from fwprof_keras import plugin
 
 # Where keras turns its own variables into arrays: they do not know NumPy 2's `copy` yet.
@@ -20,6 +21,9 @@ def make_batches(*shape, classes=3, count=8):
     ]
 
 
+BATCHES = make_batches(5, 6)
+
+
 def make_small(**compiled):
     import keras
 
@@ -27,7 +31,7 @@ def make_small(**compiled):
     model = keras.Sequential([keras.Input((6,)), *layers])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(**{"optimizer": "adam", "loss": loss, "metrics": ["accuracy"]} | compiled)
-    return {"model": model, "batches": make_batches(5, 6)}
+    return {"model": model, "batches": BATCHES}
 
 
 @pytest.fixture
@@ -46,15 +50,10 @@ def take_over(make_cell, tmp_path, backend):
     return make
 
 
-def train(model, programs, count=3):
-    batches = model.batches
-    return [programs.read(programs.run(model.stage(batches[i][:2])))[0] for i in range(count)]
-
-
 def test_a_step_is_the_one_that_fit_takes(take_over):
     # Adam would blow up the rounding of a gradient that is zero, as the bias before a norm has it.
     model, programs = take_over(lambda: make_small(optimizer="sgd"))
-    train(model, programs)
+    train(model, programs, BATCHES, 3)
     wanted = model.parameters()
     model.reset()
     programs.api()["fit"](3)
@@ -65,12 +64,12 @@ def test_a_step_is_the_one_that_fit_takes(take_over):
 def test_reset_repeats_the_same_training_and_compiles_nothing(take_over):
     model, programs = take_over(make_small)
     start = model.parameters()
-    losses = train(model, programs)
+    losses = train(model, programs, BATCHES, 3)
     count = model.compilations()
     model.reset()
     for name, value in model.parameters().items():
         np.testing.assert_array_equal(value, start[name])
-    assert train(model, programs) == pytest.approx(losses, rel=1e-5)
+    assert train(model, programs, BATCHES, 3) == pytest.approx(losses, rel=1e-5)
     assert model.compilations() == count
 
 
@@ -105,18 +104,20 @@ def test_the_models_own_mode_stands_unless_another_is_asked_for(take_over, backe
 
 
 def test_a_model_of_keras_applications_trains_and_starts_over(take_over):
+    images = make_batches(2, 32, 32, 3, classes=10)
+
     def factory():
         import keras
 
         model = keras.applications.MobileNetV2(input_shape=(32, 32, 3), alpha=0.35, weights=None, classes=10)
         model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
-        return {"model": model, "batches": make_batches(2, 32, 32, 3, classes=10)}
+        return {"model": model, "batches": images}
 
     model, programs = take_over(factory)
-    losses = train(model, programs, 2)
+    losses = train(model, programs, images, 2)
     assert all(np.isfinite(losses))
     model.reset()
-    assert train(model, programs, 2) == pytest.approx(losses, rel=1e-4)
+    assert train(model, programs, images, 2) == pytest.approx(losses, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_a_wrong_dict_is_refused_with_key_expectation_and_next_step(take_over, c
         return native
 
     with pytest.raises(RequestError, match=words) as caught:
-        take_over(factory, batches=make_batches(5, 6))
+        take_over(factory, batches=BATCHES)
     assert caught.value.next
     assert all(len(line) <= 100 for line in caught.value.lines()), caught.value.lines()
 
@@ -148,7 +149,7 @@ def test_a_model_that_was_not_compiled_is_refused(take_over):
         return {"model": keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)]), "batches": []}
 
     with pytest.raises(RequestError, match="'model' is not compiled") as caught:
-        take_over(factory, batches=make_batches(5, 6))
+        take_over(factory, batches=BATCHES)
     assert "model.compile" in caught.value.next
 
 
@@ -162,7 +163,7 @@ def test_a_train_step_of_its_own_is_refused(take_over):
 
         model = Mine([keras.Input((6,)), keras.layers.Dense(3)])
         model.compile("sgd", "mse")
-        return {"model": model, "batches": make_batches(5, 6)}
+        return {"model": model, "batches": BATCHES}
 
     with pytest.raises(RequestError, match="Mine has a train_step of its own") as caught:
         take_over(factory)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from fwprof.plugin import LoadedWorkload, UnsupportedError, layers
 from fwprof.testing.language import find_workload
+from fwprof.testing.small import make_workload
 from fwprof_tensorflow import plugin
 
 SPECS = (
@@ -45,7 +46,7 @@ def answer(workload, model):
     ],
     ids=["sgd", "momentum", "adam"],
 )
-def test_a_graph_computes_what_the_traced_step_does(build, make_workload, optimizer, loss):
+def test_a_graph_computes_what_the_traced_step_does(build, optimizer, loss):
     workload = make_workload(SPECS, IMAGE, optimizer=optimizer, loss=loss)
     outputs, value, gradients, parameters = answer(workload, build(workload, variant="graph", verified=True))
     wanted = answer(workload, build(workload, verified=True))
@@ -60,7 +61,7 @@ def test_a_graph_computes_what_the_traced_step_does(build, make_workload, optimi
 
 
 @pytest.mark.parametrize("name", ["mlp", "mlp-small", "lenet"])
-def test_it_takes_the_layers_of_the_workloads_it_is_for(make_workload, build, name):
+def test_it_takes_the_layers_of_the_workloads_it_is_for(build, name):
     spec = find_workload(name)
     workload = make_workload(spec.layers, spec.input.shape, classes=spec.classes, batch=2)
     model = build(workload, variant="graph")
@@ -79,13 +80,13 @@ def test_it_takes_the_layers_of_the_workloads_it_is_for(make_workload, build, na
         ),
     ],
 )
-def test_any_other_layer_is_refused_by_name(build, make_workload, specs, words):
+def test_any_other_layer_is_refused_by_name(build, specs, words):
     with pytest.raises(UnsupportedError, match=words) as caught:
         build(make_workload(specs, (4,)), variant="graph")
     assert caught.value.next == "use --plugin tensorflow"
 
 
-def test_an_optimizer_and_a_model_of_the_users_own_are_refused(build, make_workload):
+def test_an_optimizer_and_a_model_of_the_users_own_are_refused(build):
     adamw = layers.Adam(learning_rate=0.01, weight_decay=0.1)
     with pytest.raises(UnsupportedError, match="no Adam with weight decay"):
         build(make_workload((layers.Dense(units=3),), (4,), optimizer=adamw), variant="graph")
@@ -93,7 +94,7 @@ def test_an_optimizer_and_a_model_of_the_users_own_are_refused(build, make_workl
         build(LoadedWorkload(name="own", native={}), variant="graph")
 
 
-def test_the_description_says_that_feeding_copies(build, make_workload):
+def test_the_description_says_that_feeding_copies(build):
     model = build(make_workload(SPECS, IMAGE), variant="graph")
     found = model.describe()
     assert (found.mode, found.native_device) == ("graph", "CPU:0")
@@ -102,7 +103,7 @@ def test_the_description_says_that_feeding_copies(build, make_workload):
     assert found.settings["parameter_dtype"] == "float32"
 
 
-def test_each_program_is_pruned_once_and_the_graph_never_grows(build, make_workload):
+def test_each_program_is_pruned_once_and_the_graph_never_grows(build):
     workload = make_workload(SPECS, IMAGE)
     model = build(workload, variant="graph")
     programs = plugin.train_step(model=model)
@@ -118,7 +119,7 @@ def test_each_program_is_pruned_once_and_the_graph_never_grows(build, make_workl
     assert model.session.graph.finalized
 
 
-def test_a_batch_shares_no_memory_with_the_callers(build, make_workload):
+def test_a_batch_shares_no_memory_with_the_callers(build):
     workload = make_workload(SPECS, IMAGE)
     model = build(workload, variant="graph")
     staged = model.stage(workload.batches[0])
@@ -126,6 +127,6 @@ def test_a_batch_shares_no_memory_with_the_callers(build, make_workload):
     assert np.any(workload.batches[0].inputs)
 
 
-def test_building_a_graph_leaves_the_process_eager(build, make_workload):
+def test_building_a_graph_leaves_the_process_eager(build):
     build(make_workload(SPECS, IMAGE), variant="graph")
     assert tf.executing_eagerly()

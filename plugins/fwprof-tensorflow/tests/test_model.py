@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 
 from fwprof.plugin import UnsupportedError, layers
+from fwprof.testing.definitions import OPTIMIZERS, check_optimizer
+from fwprof.testing.small import make_workload, train
 from fwprof_tensorflow import plugin
 
 SPECS = (
@@ -18,79 +20,42 @@ SPECS = (
     layers.Dropout(rate=0.3),
     layers.Dense(units=3),
 )
-OPTIMIZERS = {
-    "sgd": layers.Sgd(learning_rate=0.1),
-    "momentum": layers.Sgd(learning_rate=0.1, momentum=0.9),
-    "adam": layers.Adam(learning_rate=0.01),
-    "adamw": layers.Adam(learning_rate=0.01, weight_decay=0.1),
-}
-
-
-def update(spec, w, g, state, t):
-    """One step of the formulas in the workload language, Adam's in its canonical form, in NumPy."""
-    if isinstance(spec, layers.Sgd):
-        state["v"] = spec.momentum * state.get("v", 0) + g
-        return w - spec.learning_rate * state["v"]
-    state["m"] = spec.beta_1 * state.get("m", 0) + (1 - spec.beta_1) * g
-    state["s"] = spec.beta_2 * state.get("s", 0) + (1 - spec.beta_2) * g**2
-    rate = spec.learning_rate * np.sqrt(1 - spec.beta_2**t) / (1 - spec.beta_1**t)
-    decayed = w * (1 - spec.learning_rate * spec.weight_decay)
-    return decayed - rate * state["m"] / (np.sqrt(state["s"]) + spec.epsilon)
-
-
-def take_steps(workload, model, programs, count):
-    return [programs.read(programs.run(model.stage(workload.batches[i])))[0] for i in range(count)]
+TOLERANCE = 1e-5
+"""Keras rounds momentum and betas to float32; another form of Adam is off by 1e-3 and more."""
 
 
 @pytest.fixture
-def trained(build, make_workload):
+def trained(build):
     """Build the small network and take some steps."""
 
     def make(optimizer="adam", steps=0, **changes):
         workload = make_workload(SPECS, (4,), optimizer=OPTIMIZERS[optimizer])
         model = build(workload, **changes)
         programs = plugin.train_step(model=model)
-        return workload, model, programs, take_steps(workload, model, programs, steps)
+        return workload, model, programs, train(model, programs, workload.batches, steps)
 
     return make
 
 
-def expect_formula(workload, model, programs, spec):
-    w = {key: value.astype(np.float64) for key, value in workload.weights.items()}
-    states = {key: {} for key in w}
-    for t, batch in enumerate(workload.batches[:4], start=1):
-        staged = model.stage(batch)
-        _, gradients = programs.read(programs.forward_backward(staged))
-        w = {key: update(spec, w[key], gradients[key], states[key], t) for key in w}
-        programs.run(staged)
-    for key, value in model.parameters().items():
-        # Keras rounds momentum and betas to float32; another form of Adam is off by 1e-3 and more.
-        np.testing.assert_allclose(value, w[key], rtol=1e-5, atol=1e-6, err_msg=key)
-
-
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_optimizer_updates_by_its_formula(build, make_workload, name):
-    spec = OPTIMIZERS[name]
-    workload = make_workload((layers.Dense(units=3),), (4,), optimizer=spec)
+def test_an_optimizer_updates_by_its_formula(build, name):
+    workload = make_workload((layers.Dense(units=3),), (4,), optimizer=OPTIMIZERS[name])
     model = build(workload, verified=True)
-    expect_formula(workload, model, plugin.train_step(model=model), spec)
+    check_optimizer(workload, model, plugin.train_step(model=model), tolerance=TOLERANCE)
 
 
 @pytest.mark.parametrize("variant", ["function", "eager", "xla"])
 @pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
-def test_a_row_that_a_batch_looks_up_twice_is_updated_by_the_sum_of_its_gradients(
-    build, make_workload, name, variant
-):
+def test_a_row_that_a_batch_looks_up_twice_is_updated_by_the_sum_of_its_gradients(build, name, variant):
     """Adam of keras 3 takes the square of each look-up apart: the plugin sums them first."""
-    spec = OPTIMIZERS[name]
     specs = (
         layers.Embedding(vocabulary=3, units=4),
         layers.AverageOverSequence(),
         layers.Dense(units=3),
     )
-    workload = make_workload(specs, (6,), vocabulary=3, optimizer=spec)
+    workload = make_workload(specs, (6,), vocabulary=3, optimizer=OPTIMIZERS[name])
     model = build(workload, verified=True, variant=variant)
-    expect_formula(workload, model, plugin.train_step(model=model), spec)
+    check_optimizer(workload, model, plugin.train_step(model=model), tolerance=TOLERANCE)
 
 
 @pytest.mark.parametrize("variant", ["function", "eager"])
@@ -101,7 +66,7 @@ def test_reset_repeats_the_same_training_bit_by_bit(trained, name, variant):
     model.reset()
     for key, value in model.parameters().items():
         np.testing.assert_array_equal(value, workload.weights[key])
-    assert take_steps(workload, model, programs, 4) == losses
+    assert train(model, programs, workload.batches, 4) == losses
     for key, value in model.parameters().items():
         np.testing.assert_array_equal(value, after[key])
 
@@ -128,11 +93,11 @@ def test_forward_and_gradients_change_neither_parameters_nor_optimizer(trained):
 def test_a_saved_model_goes_on_as_if_it_had_not_been_interrupted(trained, tmp_path):
     workload, model, programs, _ = trained(steps=3)
     model.save(tmp_path / "saved")
-    expected = take_steps(workload, model, programs, 3)
+    expected = train(model, programs, workload.batches, 3)
     wanted = model.parameters()
     _, other, others, _ = trained()
     other.restore(tmp_path / "saved")
-    assert take_steps(workload, other, others, 3) == expected
+    assert train(other, others, workload.batches, 3) == expected
     for key, value in other.parameters().items():
         np.testing.assert_allclose(value, wanted[key], rtol=1e-6)
 
@@ -193,7 +158,7 @@ def test_the_description_says_what_was_built(trained, variant, labels, graphs, j
     assert set(found.notable) <= set(found.settings)
 
 
-def test_a_verified_cell_says_how_it_differs_and_drops_nothing(trained, build, make_workload):
+def test_a_verified_cell_says_how_it_differs_and_drops_nothing(trained, build):
     workload, model, programs, _ = trained(verified=True)
     found = model.describe()
     assert found.verified_with == ("float64", "dropout off")
@@ -220,7 +185,7 @@ def test_functions_that_run_eagerly_are_described_as_eager(trained):
     try:
         assert model.describe().mode == "eager"
         assert model.describe().labels == ()
-        take_steps(workload, model, programs, 2)
+        train(model, programs, workload.batches, 2)
     finally:
         tf.config.run_functions_eagerly(False)
     assert model.describe().mode == "function"
@@ -241,7 +206,7 @@ def test_steps_resets_and_predictions_trace_nothing_more_and_another_batch_size_
     for _ in range(2):
         model.reset()
         model.predict(staged)
-        take_steps(workload, model, programs, 2)
+        train(model, programs, workload.batches, 2)
     assert model.compilations() == before
     batch = workload.batches[0]
     smaller = dataclasses.replace(batch, inputs=batch.inputs[:3], targets=batch.targets[:3])
@@ -268,10 +233,9 @@ def test_the_equal_preset_asks_for_strict_products_where_there_is_a_choice(
 ):
     from fwprof_tensorflow.settings import apply_preset
 
-    cell = make_cell()
-    place = msgspec.structs.replace(cell.device, name=device)
+    place = msgspec.structs.replace(make_cell().device, name=device)
     tf.config.experimental.enable_tensor_float_32_execution(True)
-    apply_preset(msgspec.structs.replace(cell, settings_preset=preset, device=place))
+    apply_preset(make_cell(settings_preset=preset, device=place))
     assert tf.config.experimental.tensor_float_32_execution_enabled() is allowed
 
 
@@ -292,7 +256,7 @@ def test_waiting_for_a_process_that_works_asynchronously_waits_for_its_updates(t
         np.testing.assert_array_equal(found[key], value)
 
 
-def test_a_loss_that_tensorflow_lacks_is_refused(make_workload, build):
+def test_a_loss_that_tensorflow_lacks_is_refused(build):
     workload = make_workload(SPECS, (4,))
     other = msgspec.structs.replace(workload.spec, loss="hinge")
     for variant in ("function", "graph"):
@@ -301,6 +265,6 @@ def test_a_loss_that_tensorflow_lacks_is_refused(make_workload, build):
             build(plain, variant=variant)
 
 
-def test_a_workload_without_layers_or_a_model_is_refused(make_workload, build):
+def test_a_workload_without_layers_or_a_model_is_refused(build):
     with pytest.raises(UnsupportedError, match="no layers for tensorflow to build"):
         build(dataclasses.replace(make_workload(SPECS, (4,)), spec=None))

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from fwprof.plugin import LoadedWorkload, Options, RequestError
+from fwprof.testing.small import train
 from fwprof_tensorflow import plugin
 
 keras = tf.keras
@@ -50,10 +51,6 @@ def take_over(make_cell, tmp_path):
         return model, plugin.train_step(model=model)
 
     return make
-
-
-def train(model, programs, batches, count=4):
-    return [programs.read(programs.run(model.stage(batches[i])))[0] for i in range(count)]
 
 
 @pytest.mark.parametrize("variant", ["function", "eager"])

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fwprof.plugin import LoadedWorkload, layers
+from fwprof.testing.small import make_workload, train
 from fwprof_torch import plugin
 
 pytestmark = [
@@ -29,7 +30,7 @@ def cache(tmp_path_factory, module_environment):
 
 
 @pytest.fixture
-def compile_workload(make_workload, make_cell, build, cache):
+def compile_workload(make_cell, build, cache):
     """Build the small network compiled, in a process whose compiler starts from nothing."""
 
     def make(workload=None, **options):
@@ -41,10 +42,6 @@ def compile_workload(make_workload, make_cell, build, cache):
         return workload, model, plugin.train_step(model=model)
 
     return make
-
-
-def take_steps(workload, model, programs, count):
-    return [programs.read(programs.run(model.stage(workload.batches[i])))[0] for i in range(count)]
 
 
 def test_compiled_training_is_eager_training(compile_workload, build):
@@ -59,8 +56,8 @@ def test_compiled_training_is_eager_training(compile_workload, build):
         np.testing.assert_allclose(gradients[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
     model.reset()
     eager.reset()
-    losses = take_steps(workload, model, programs, 5)
-    assert losses == pytest.approx(take_steps(workload, eager, eager_programs, 5), rel=1e-4)
+    losses = train(model, programs, workload.batches, 5)
+    assert losses == pytest.approx(train(eager, eager_programs, workload.batches, 5), rel=1e-4)
     for name, value in eager.parameters().items():
         np.testing.assert_allclose(model.parameters()[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
     found = model.describe()
@@ -73,7 +70,7 @@ def test_compiled_training_is_eager_training(compile_workload, build):
 
 def test_steps_resets_and_predictions_compile_nothing_more(compile_workload):
     workload, model, programs = compile_workload()
-    take_steps(workload, model, programs, 1)
+    train(model, programs, workload.batches, 1)
     before = model.compilations()
     assert before > 0
     for _ in range(2):
@@ -82,13 +79,13 @@ def test_steps_resets_and_predictions_compile_nothing_more(compile_workload):
         programs.forward(staged)
         programs.forward_backward(staged)
         model.predict(staged)
-        take_steps(workload, model, programs, 2)
+        train(model, programs, workload.batches, 2)
     assert model.compilations() == before
 
 
 def test_a_batch_of_another_size_is_counted_as_a_compilation(compile_workload):
     workload, model, programs = compile_workload()
-    take_steps(workload, model, programs, 1)
+    train(model, programs, workload.batches, 1)
     before = model.compilations()
     batch = workload.batches[0]
     smaller = dataclasses.replace(batch, inputs=batch.inputs[:3], targets=batch.targets[:3])
@@ -100,18 +97,20 @@ def test_a_batch_of_another_size_is_counted_as_a_compilation(compile_workload):
 def test_a_compiled_optimizer_updates_alike_and_survives_a_reset(compile_workload, build):
     workload, model, programs = compile_workload(compile_optimizer=True)
     eager = build(workload)
-    losses = take_steps(workload, model, programs, 4)
-    assert losses == pytest.approx(take_steps(workload, eager, plugin.train_step(model=eager), 4), rel=1e-4)
+    losses = train(model, programs, workload.batches, 4)
+    assert losses == pytest.approx(
+        train(eager, plugin.train_step(model=eager), workload.batches, 4), rel=1e-4
+    )
     before = model.compilations()
     model.reset()
-    assert take_steps(workload, model, programs, 4) == pytest.approx(losses, rel=1e-6)
+    assert train(model, programs, workload.batches, 4) == pytest.approx(losses, rel=1e-6)
     assert model.compilations() == before
     assert model.settings()["jit_optimizer"] is True
 
 
-def test_a_cache_that_holds_compiled_code_is_labelled_warm(compile_workload, cache, make_workload):
+def test_a_cache_that_holds_compiled_code_is_labelled_warm(compile_workload):
     workload, model, programs = compile_workload()
-    take_steps(workload, model, programs, 1)
+    train(model, programs, workload.batches, 1)
     _, again, _ = compile_workload()
     assert "warm_cache" in again.describe().labels
 

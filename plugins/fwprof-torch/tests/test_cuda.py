@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fwprof.plugin import Device, layers
+from fwprof.testing.small import make_workload
 from fwprof_torch import plugin
 from fwprof_torch.modes import read_mode
 from fwprof_torch.places import open_place
@@ -22,7 +23,7 @@ SPECS = (layers.Dense(units=64, activation="relu"), layers.Dropout(rate=0.2), la
 
 
 @pytest.fixture
-def on_card(build, make_workload):
+def on_card(build):
     workload = make_workload(SPECS, (8,), batch=16, optimizer=layers.Adam(learning_rate=0.01))
     model = build(workload, device=CARD)
     return workload, model, plugin.train_step(model=model)

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from fwprof.plugin import UnsupportedError, layers
+from fwprof.testing.definitions import OPTIMIZERS, check_optimizer
+from fwprof.testing.small import make_workload, train
 from fwprof_torch import plugin
 from fwprof_torch.places import open_place
 from fwprof_torch.settings import apply_preset
@@ -20,58 +22,28 @@ SPECS = (
     layers.Dropout(rate=0.3),
     layers.Dense(units=3),
 )
-OPTIMIZERS = {
-    "sgd": layers.Sgd(learning_rate=0.1),
-    "momentum": layers.Sgd(learning_rate=0.1, momentum=0.9),
-    "adam": layers.Adam(learning_rate=0.01),
-    "adamw": layers.Adam(learning_rate=0.01, weight_decay=0.1),
-}
-
-
-def update(spec, w, g, state, t):
-    """One step of the formulas in the workload language, in NumPy."""
-    if isinstance(spec, layers.Sgd):
-        state["v"] = spec.momentum * state.get("v", 0) + g
-        return w - spec.learning_rate * state["v"]
-    state["m"] = spec.beta_1 * state.get("m", 0) + (1 - spec.beta_1) * g
-    state["s"] = spec.beta_2 * state.get("s", 0) + (1 - spec.beta_2) * g**2
-    mean, square = state["m"] / (1 - spec.beta_1**t), state["s"] / (1 - spec.beta_2**t)
-    decayed = w * (1 - spec.learning_rate * spec.weight_decay)
-    return decayed - spec.learning_rate * mean / (np.sqrt(square) + spec.epsilon)
 
 
 @pytest.fixture
-def trained(build, make_workload):
+def trained(build):
     """Build the small network and take some steps."""
 
     def make(optimizer="adam", steps=0, **changes):
         workload = make_workload(SPECS, (4,), optimizer=OPTIMIZERS[optimizer])
         model = build(workload, **changes)
         programs = plugin.train_step(model=model)
-        return workload, model, programs, take_steps(workload, model, programs, steps)
+        return workload, model, programs, train(model, programs, workload.batches, steps)
 
     return make
 
 
-def take_steps(workload, model, programs, count):
-    return [programs.read(programs.run(model.stage(workload.batches[i])))[0] for i in range(count)]
-
-
+@pytest.mark.parametrize("is_verification", [False, True], ids=["timed", "verified"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_optimizer_updates_by_its_formula(build, make_workload, name):
-    spec = OPTIMIZERS[name]
-    workload = make_workload((layers.Dense(units=3),), (4,), optimizer=spec)
-    model = build(workload, double=True)
+def test_an_optimizer_updates_by_its_formula(build, name, is_verification):
+    workload = make_workload((layers.Dense(units=3),), (4,), optimizer=OPTIMIZERS[name])
+    model = build(workload, double=not is_verification, is_verification=is_verification)
     programs = plugin.train_step(model=model)
-    w = {key: value.astype(np.float64) for key, value in workload.weights.items()}
-    states = {key: {} for key in w}
-    for t, batch in enumerate(workload.batches[:4], start=1):
-        staged = model.stage(batch)
-        _, gradients = programs.read(programs.forward_backward(staged))
-        w = {key: update(spec, w[key], gradients[key], states[key], t) for key in w}
-        programs.run(staged)
-    for key, value in model.parameters().items():
-        np.testing.assert_allclose(value, w[key], rtol=1e-9, atol=1e-12)
+    check_optimizer(workload, model, programs, tolerance=1e-9, canonical=is_verification)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -82,7 +54,7 @@ def test_reset_repeats_the_same_training_bit_by_bit(trained, name):
     model.reset()
     for key, value in model.parameters().items():
         np.testing.assert_array_equal(value, workload.weights[key])
-    assert take_steps(workload, model, programs, 4) == losses
+    assert train(model, programs, workload.batches, 4) == losses
     for key, value in model.parameters().items():
         np.testing.assert_array_equal(value, after[key])
     assert [parameter.data_ptr() for parameter in model.module.parameters()] == tensors
@@ -114,12 +86,12 @@ def test_a_saved_model_goes_on_as_if_it_had_not_been_interrupted(trained, tmp_pa
     workload, model, programs, _ = trained(steps=3)
     model.save(tmp_path / "saved")
     random = torch.get_rng_state()
-    expected = take_steps(workload, model, programs, 3)
+    expected = train(model, programs, workload.batches, 3)
     wanted = model.parameters()
     _, other, others, _ = trained()
     other.restore(tmp_path / "saved")
     torch.set_rng_state(random)
-    assert take_steps(workload, other, others, 3) == expected
+    assert train(other, others, workload.batches, 3) == expected
     for key, value in other.parameters().items():
         np.testing.assert_allclose(value, wanted[key], rtol=1e-6)
 
@@ -158,7 +130,7 @@ def test_the_description_says_what_was_built(trained):
     assert found.batch_size == 4
     assert found.versions == {"torch": str(torch.__version__)}
     assert found.labels == ()
-    take_steps(workload, model, programs, 2)
+    train(model, programs, workload.batches, 2)
     assert model.compilations() == before
 
 
@@ -196,7 +168,7 @@ def test_on_the_host_a_preset_changes_nothing(make_cell, preset):
     assert torch.get_float32_matmul_precision() == "high"
 
 
-def test_a_loss_that_torch_lacks_is_refused(make_workload, build):
+def test_a_loss_that_torch_lacks_is_refused(build):
     workload = make_workload(SPECS, (4,))
     other = msgspec.structs.replace(workload.spec, loss="hinge")
     with pytest.raises(UnsupportedError, match="no loss 'hinge'"):

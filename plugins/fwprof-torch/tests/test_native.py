@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from fwprof.plugin import LoadedWorkload, RequestError
+from fwprof.testing.small import train
 from fwprof_torch import plugin
 
 
@@ -38,10 +39,6 @@ def take_over(options):
         return model, plugin.train_step(model=model)
 
     return make
-
-
-def train(model, programs, batches, count=4):
-    return [programs.read(programs.run(model.stage(batches[i])))[0] for i in range(count)]
 
 
 def test_a_step_is_the_one_the_user_would_write(take_over):

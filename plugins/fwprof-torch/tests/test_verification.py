@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 import pytest
 import torch
 
-from fwprof.plugin import Options, UnsupportedError, layers
+from fwprof.plugin import UnsupportedError, layers
+from fwprof.testing.definitions import check_optimizer
+from fwprof.testing.small import make_workload
 from fwprof_torch import plugin
 from fwprof_torch.modes import read_mode
 
@@ -17,9 +18,11 @@ ADAM = layers.Adam(learning_rate=0.01, epsilon=1e-3, weight_decay=0.1)
 
 
 @pytest.fixture
-def verified(build, make_workload):
+def verified(build):
     def make(specs, shape, *, is_verification=True, optimizer=ADAM, **changes):
-        workload = make_workload(specs, shape, 2, optimizer=optimizer, loss="binary_cross_entropy", **changes)
+        workload = make_workload(
+            specs, shape, classes=2, optimizer=optimizer, loss="binary_cross_entropy", **changes
+        )
         model = build(workload, is_verification=is_verification)
         return workload, model, plugin.train_step(model=model)
 
@@ -27,20 +30,7 @@ def verified(build, make_workload):
 
 
 def test_adam_takes_the_canonical_form(verified):
-    workload, model, programs = verified(DENSE, (3,))
-    w = {key: value.astype(np.float64) for key, value in workload.weights.items()}
-    m, v = ({key: np.zeros_like(value) for key, value in w.items()} for _ in range(2))
-    for t, batch in enumerate(workload.batches[:4], start=1):
-        staged = model.stage(batch)
-        _, gradients = programs.read(programs.forward_backward(staged))
-        rate = 0.01 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-        for key, g in gradients.items():
-            m[key] += 0.1 * (g - m[key])
-            v[key] += 0.001 * (g * g - v[key])
-            w[key] = w[key] * (1 - 0.01 * 0.1) - rate * m[key] / (np.sqrt(v[key]) + 1e-3)
-        programs.run(staged)
-    for key, value in model.parameters().items():
-        np.testing.assert_allclose(value, w[key], rtol=1e-12, atol=1e-14)
+    check_optimizer(*verified(DENSE, (3,)), tolerance=1e-12)
 
 
 def test_after_a_reset_epsilon_starts_over(verified):
@@ -92,10 +82,10 @@ def test_nothing_is_changed_that_is_not_there(verified):
     assert model.describe().verified_with == ("float64", "one bias in the LSTM")
 
 
-def test_what_is_verified_in_its_own_precision_says_nothing_of_it(make_workload, make_cell, tmp_path):
-    cell = msgspec.structs.replace(make_cell(), is_verification=True)
-    options = Options(cell=cell, cache=tmp_path)
-    model = plugin.build_model(workload=make_workload(DENSE, (3,), 2), device=cell.device, options=options)
+def test_what_is_verified_in_its_own_precision_says_nothing_of_it(options):
+    made = options(is_verification=True)
+    workload = make_workload(DENSE, (3,), classes=2)
+    model = plugin.build_model(workload=workload, device=made.cell.device, options=made)
     assert model.settings()["parameter_dtype"] == "float32"
     assert model.describe().verified_with == ("no dropout",)
 
@@ -108,7 +98,6 @@ def test_a_timed_cell_is_as_a_user_writes_it(verified):
 
 
 def test_float64_is_for_verification_alone(make_cell):
-    cell = msgspec.structs.replace(make_cell(), precision="float64")
     with pytest.raises(UnsupportedError, match="torch cannot train in float64 here"):
-        read_mode(cell)
-    assert read_mode(msgspec.structs.replace(cell, is_verification=True)).name == "eager"
+        read_mode(make_cell(precision="float64"))
+    assert read_mode(make_cell(precision="float64", is_verification=True)).name == "eager"

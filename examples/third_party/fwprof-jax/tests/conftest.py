@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import msgspec
 import pytest
 
 from fwprof.plugin import CellPlan, LoadedWorkload, Options
+from fwprof.testing.fixtures import module_environment as module_environment
+from fwprof.testing.fixtures import own_environment as own_environment
 from fwprof.testing.samples import sample_cell
 from fwprof_jax import plugin
 
@@ -27,51 +27,19 @@ KEPT = (
 
 @pytest.fixture
 def make_cell() -> Callable[..., CellPlan]:
-    return _make_cell
-
-
-def _make_cell(**changes: Any) -> CellPlan:
-    fields = CellPlan.__struct_fields__
-    later = {
-        key: changes.pop(key) for key in list(changes) if key in fields and key not in ("device", "seed")
-    }
-    return msgspec.structs.replace(sample_cell(name="jax", **changes), **later)
+    return partial(sample_cell, name="jax")
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Callable[..., Any]:
+def build(make_cell: Callable[..., CellPlan], tmp_path: Path) -> Callable[..., Any]:
     """Build a workload through the hook; keywords change its cell."""
 
     def make(workload: LoadedWorkload, **changes: Any) -> Any:
-        cell = _make_cell(**changes)
+        cell = make_cell(**changes)
         options = Options(cell=cell, cache=tmp_path)
         return plugin.build_model(workload=workload, device=cell.device, options=options)
 
     return make
-
-
-@pytest.fixture(scope="module")
-def module_environment() -> Iterator[None]:
-    """Undo what `prepare` sets in the environment, after the last test of a module."""
-    with _kept_environment():
-        yield
-
-
-@pytest.fixture
-def own_environment() -> Iterator[None]:
-    """Undo what `prepare` sets in the environment, after the test."""
-    with _kept_environment():
-        yield
-
-
-@contextmanager
-def _kept_environment() -> Iterator[None]:
-    variables = dict(os.environ)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(variables)
 
 
 @pytest.fixture(autouse=True)

@@ -8,20 +8,12 @@ import jax
 import msgspec
 import numpy as np
 import pytest
-from scipy import special
 
-from fwprof.plugin import Batch, layers
+from fwprof.plugin import Batch
 from fwprof.testing.conformance.cases import load_case
+from fwprof.testing.definitions import OPTIMIZERS, check_optimizer, loss_of
+from fwprof.testing.small import train
 from fwprof_jax import plugin
-
-ADAM = layers.Adam(learning_rate=0.01, epsilon=1e-3)
-OPTIMIZERS = {
-    "sgd": layers.Sgd(learning_rate=0.1),
-    "momentum": layers.Sgd(learning_rate=0.1, momentum=0.9),
-    "adam": ADAM,
-    "adamw": msgspec.structs.replace(ADAM, weight_decay=0.1),
-}
-DOUBLE = {"precision": "float64", "is_verification": True}
 
 
 def load(case="plain", **changes):
@@ -29,57 +21,18 @@ def load(case="plain", **changes):
     return replace(workload, spec=msgspec.structs.replace(workload.spec, **changes))
 
 
-def update(spec, w, g, state, t, *, canonical):
-    """One step of the formulas in the workload language, in NumPy."""
-    if isinstance(spec, layers.Sgd):
-        state["v"] = spec.momentum * state.get("v", 0) + g
-        return w - spec.learning_rate * state["v"]
-    state["m"] = spec.beta_1 * state.get("m", 0) + (1 - spec.beta_1) * g
-    state["s"] = spec.beta_2 * state.get("s", 0) + (1 - spec.beta_2) * g**2
-    root = np.sqrt(1 - spec.beta_2**t)
-    epsilon = spec.epsilon if canonical else spec.epsilon * root
-    step = root / (1 - spec.beta_1**t) * state["m"] / (np.sqrt(state["s"]) + epsilon)
-    return w * (1 - spec.learning_rate * spec.weight_decay) - spec.learning_rate * step
-
-
-def train(model, programs, batches, count=4):
-    return [programs.read(programs.run(model.stage(batches[i])))[0] for i in range(count)]
-
-
 @pytest.mark.parametrize("canonical", [False, True], ids=["timed", "verified"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimizer_updates_by_its_formula(build, name, canonical):
-    spec = OPTIMIZERS[name]
-    workload = load(optimizer=spec)
+    workload = load(optimizer=OPTIMIZERS[name])
     model = build(workload, precision="float64", is_verification=canonical)
     programs = plugin.train_step(model=model)
-    w = {key: value.astype(np.float64) for key, value in workload.weights.items()}
-    states = {key: {} for key in w}
-    for t, batch in enumerate(workload.batches[:4], start=1):
-        staged = model.stage(batch)
-        _, gradients = programs.read(programs.forward_backward(staged))
-        w = {key: update(spec, w[key], gradients[key], states[key], t, canonical=canonical) for key in w}
-        programs.run(staged)
-    for key, value in model.parameters().items():
-        np.testing.assert_allclose(value, w[key], rtol=1e-9, atol=1e-12)
-
-
-def test_binary_cross_entropy_is_the_mean_over_batch_and_classes(build):
-    workload = load(loss="binary_cross_entropy")
-    random = np.random.default_rng(2)
-    targets = random.integers(0, 2, (16, 5)).astype(np.float32)
-    batches = [Batch(inputs=batch.inputs, targets=targets) for batch in workload.batches]
-    model = build(replace(workload, batches=batches), **DOUBLE)
-    programs = plugin.train_step(model=model)
-    staged = model.stage(batches[0])
-    shares = special.expit(model.predict(staged))
-    wanted = -(targets * np.log(shares) + (1 - targets) * np.log(1 - shares)).mean()
-    assert programs.read(programs.forward(staged))[0] == pytest.approx(wanted, rel=1e-12)
+    check_optimizer(workload, model, programs, tolerance=1e-9, canonical=canonical)
 
 
 def test_a_verified_cell_computes_in_float64_drops_nothing_and_says_so(build):
-    workload = load("dropout", optimizer=ADAM)
-    model = build(workload, **DOUBLE)
+    workload = load("dropout", optimizer=OPTIMIZERS["adam"])
+    model = build(workload, precision="float64", is_verification=True)
     programs = plugin.train_step(model=model)
     staged = model.stage(workload.batches[0])
     result = programs.forward_backward(staged)
@@ -87,8 +40,7 @@ def test_a_verified_cell_computes_in_float64_drops_nothing_and_says_so(build):
         "float64"
     }
     losses = [programs.read(programs.forward(staged))[0] for _ in range(2)]
-    log_shares = special.log_softmax(model.predict(staged), axis=-1)
-    wanted = -log_shares[np.arange(16), workload.batches[0].targets].mean()
+    wanted = loss_of(workload, workload.weights, workload.batches[0])
     assert losses == pytest.approx([wanted, wanted], rel=1e-12)
     assert model.describe().verified_with == (
         "float64",
@@ -100,7 +52,7 @@ def test_a_verified_cell_computes_in_float64_drops_nothing_and_says_so(build):
 
 @pytest.mark.parametrize("case", ["plain", "dropout", "batch_norm"])
 def test_reset_repeats_the_same_training_bit_by_bit(build, case):
-    workload = load(case, optimizer=ADAM)
+    workload = load(case, optimizer=OPTIMIZERS["adam"])
     model = build(workload)
     programs = plugin.train_step(model=model)
     losses = train(model, programs, workload.batches)
@@ -114,7 +66,7 @@ def test_reset_repeats_the_same_training_bit_by_bit(build, case):
 
 
 def test_a_saved_model_goes_on_as_if_it_had_not_been_interrupted(build, tmp_path):
-    workload = load("dropout", optimizer=ADAM)
+    workload = load("dropout", optimizer=OPTIMIZERS["adam"])
     model = build(workload)
     programs = plugin.train_step(model=model)
     train(model, programs, workload.batches)

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from fwprof.plugin import LoadedWorkload, RequestError, UnsupportedError
+from fwprof.testing.small import train
 from fwprof_jax import plugin
 
 
@@ -46,10 +47,6 @@ def take_over(build):
         return model, plugin.train_step(model=model)
 
     return make
-
-
-def train(model, programs, batches, count=4):
-    return [programs.read(programs.run(model.stage(batches[i])))[0] for i in range(count)]
 
 
 def test_a_step_is_the_one_the_user_would_write(take_over):
