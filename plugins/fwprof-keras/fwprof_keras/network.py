@@ -183,6 +183,8 @@ class _Builder:
         self._weighted(resolved, attention, **attributes)
         if not self.is_exact:
             return lambda inputs: attention(inputs, inputs, use_causal_mask=layer.causal)
+        # A Python number is rounded to float32 on its way into tensorflow.
+        attention._inverse_sqrt_key_dim = 1 / np.sqrt(resolved.input_shape[-1] // layer.heads)
         # Keras writes attention out where its scores are asked for; jax's fused one has float32 inside.
         return lambda inputs: attention(
             inputs, inputs, use_causal_mask=layer.causal, return_attention_scores=True
