@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 
 from fwprof.plugin import Batch, Options, UnsupportedError, layers
-from fwprof.testing.conformance import ConformanceError
-from fwprof.testing.conformance.cases import load_case
-from fwprof.testing.definitions import (
+from fwprof.testing.checks import (
     LAYER_CASES,
     OPTIMIZERS,
     STATISTICS_CASES,
     check_network,
     check_optimizer,
     check_statistics,
-    loss_of,
-    outputs_of,
 )
+from fwprof.testing.conformance import ConformanceError
+from fwprof.testing.conformance.cases import load_case
+from fwprof.testing.definitions import loss_of, outputs_of
 from fwprof.testing.fake_framework import FakeFramework, FakeModel, FakePrograms, Outcome
 from fwprof.testing.numpy_network import Network, Update
 from fwprof.testing.samples import sample_cell

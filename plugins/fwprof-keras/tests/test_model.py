@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fwprof.plugin import Device, PluginUnavailableError, UnsupportedError, layers
-from fwprof.testing.definitions import OPTIMIZERS, check_optimizer
+from fwprof.testing.checks import OPTIMIZERS, check_optimizer
 from fwprof.testing.small import make_workload, train
 from fwprof_keras import plugin
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fwprof.plugin import ResolvedLayer, UnsupportedError, layers
-from fwprof.testing.definitions import LAYER_CASES, STATISTICS_CASES, check_network, check_statistics
+from fwprof.testing.checks import LAYER_CASES, STATISTICS_CASES, check_network, check_statistics
 from fwprof.testing.small import make_workload
 
 # Where keras turns its own variables into arrays: they do not know NumPy 2's `copy` yet.

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from fwprof.plugin import ResolvedLayer, UnsupportedError, layers
-from fwprof.testing.definitions import LAYER_CASES, STATISTICS_CASES, check_network, check_statistics
+from fwprof.testing.checks import LAYER_CASES, STATISTICS_CASES, check_network, check_statistics
 from fwprof.testing.small import make_workload
 from fwprof_tensorflow import plugin
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fwprof.plugin import UnsupportedError, layers
-from fwprof.testing.definitions import OPTIMIZERS, check_optimizer
+from fwprof.testing.checks import OPTIMIZERS, check_optimizer
 from fwprof.testing.small import make_workload, train
 from fwprof_torch import plugin
 from fwprof_torch.places import open_place

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fwprof.plugin import ResolvedLayer, UnsupportedError, layers
-from fwprof.testing.definitions import LAYER_CASES, STATISTICS_CASES, check_network, check_statistics
+from fwprof.testing.checks import LAYER_CASES, STATISTICS_CASES, check_network, check_statistics
 from fwprof.testing.numpy_network import without_dropout
 from fwprof.testing.small import make_workload
 from fwprof_torch import plugin

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fwprof.plugin import UnsupportedError, layers
-from fwprof.testing.definitions import check_optimizer
+from fwprof.testing.checks import check_optimizer
 from fwprof.testing.small import make_workload
 from fwprof_torch import plugin
 from fwprof_torch.modes import read_mode

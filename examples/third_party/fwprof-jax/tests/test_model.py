@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from fwprof.plugin import Batch
+from fwprof.testing.checks import OPTIMIZERS, check_optimizer
 from fwprof.testing.conformance.cases import load_case
-from fwprof.testing.definitions import OPTIMIZERS, check_optimizer, loss_of
+from fwprof.testing.definitions import loss_of
 from fwprof.testing.small import train
 from fwprof_jax import plugin
 

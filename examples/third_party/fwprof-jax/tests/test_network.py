@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fwprof.plugin import ResolvedLayer, UnsupportedError, layers
-from fwprof.testing.definitions import LAYER_CASES, STATISTICS_CASES, check_network, check_statistics
+from fwprof.testing.checks import LAYER_CASES, STATISTICS_CASES, check_network, check_statistics
 from fwprof_jax import plugin
 from fwprof_jax.network import apply, make_state
 
