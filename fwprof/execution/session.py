@@ -28,6 +28,8 @@ SPLIT_STEPS, SPLIT_LEAD_IN = 20, 4
 """Steps that are split by marks, and untimed ones before them."""
 VALUE_NS = 1_000_000
 """Warm-up values cover at least this long, so that fast steps do not fill the record."""
+WAIT_TRIES = 3
+"""So often a wait must have returned early before it counts as one that does not wait."""
 
 
 class InvalidResultError(RunError):
@@ -354,8 +356,23 @@ class Session:
     def _check_wait(self) -> Check:
         """Compare reading a result right after `wait` with reading it again.
 
-        Where `wait` returned early, the first read has to sit through the work still queued.
+        Where `wait` returned early, the first read has to sit through the work still queued, every
+        time. A read that was late by chance, as on a busy machine, is not late again.
         """
+        late_ns = limit_ns = 0.0
+        for _ in range(WAIT_TRIES):
+            late_ns, limit_ns = self._lateness()
+            if late_ns <= limit_ns:
+                break
+        is_late = late_ns > limit_ns
+        return Check(
+            name="wait_waits",
+            passed=not is_late,
+            detail=f"{late_ns / 1e6:.1f} ms of work was still running after wait returned" if is_late else "",
+        )
+
+    def _lateness(self) -> tuple[float, float]:
+        """Return by how much a first read takes longer than a second one, and what is no concern, ns."""
         typical_ns = self._typical_ns.get("run") or 0
         # Enough steps that the work left over by a missing wait stands out from a read's own noise.
         count = min(200, max(8, self._step_count(typical_ns)))
@@ -369,12 +386,4 @@ class Session:
         self.programs.read(result)
         self.model.parameters()
         again_ns = self._clock.now_ns() - start
-        late_ns = first_ns - again_ns
-        limit_ns = max(2.0 * max(statistics.median(values), typical_ns), 2_000_000)
-        return Check(
-            name="wait_waits",
-            passed=late_ns <= limit_ns,
-            detail=""
-            if late_ns <= limit_ns
-            else f"{late_ns / 1e6:.1f} ms of work was still running after wait returned",
-        )
+        return first_ns - again_ns, max(2.0 * max(statistics.median(values), typical_ns), 2_000_000)

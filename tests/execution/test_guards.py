@@ -76,6 +76,18 @@ def test_a_wait_that_does_not_wait_is_found(built: Built) -> None:
     }
 
 
+def test_a_read_that_was_late_once_accuses_nobody(built: Built, clock: FakeClock) -> None:
+    # Reads: at the end of the warm-up, of the gradients, and the first one after a wait.
+    hiccups = iter([0, 0, 50_000_000])
+
+    class Interrupted(FakePrograms):
+        def read(self, result: Outcome) -> Any:
+            clock.advance(next(hiccups, 0))
+            return super().read(result)
+
+    assert failed(built(programs_class=Interrupted)) == {}
+
+
 def test_a_step_that_does_not_train_is_found(built: Built) -> None:
     class Idle(FakePrograms):
         def run(self, staged: Any) -> Outcome:
