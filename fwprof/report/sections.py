@@ -218,24 +218,29 @@ def _own_loops(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str
 
 def _bounds(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
     """Say what bounds which cells, each beside its share of the machine's best."""
-    bounded: dict[str, list[str]] = {}
+    bounded: dict[str, dict[str, list[str]]] = {}
     for cell in cells:
         gemm, copy = _value(cell, "share_of_best_gemm"), _value(cell, "share_of_copy")
-        share, peak = (copy, "copy") if cell.bound == "memory" else (gemm, "matrix product")
-        name = names.short(cell.id)
+        shares = {"matrix product": gemm, "copy": copy}
         if cell.bound is not None:
-            said = name if share is None else f"{name} {figures.percent(share / 100)}"
-            of = "" if share is None else f" of the best {peak} here"
-            bounded.setdefault(f"{_BOUNDS[cell.bound]}{of}", []).append(said)
-        elif gemm is not None:
-            beside = "" if copy is None else f", {figures.percent(copy / 100)} of the best copy"
-            said = f"{name} {figures.percent(gemm / 100)}{beside}"
-            bounded.setdefault("nothing alone of the best matrix product here", []).append(said)
-    rows = []
-    for what, owners in bounded.items():
-        bound, of, peak = what.partition(" of the best ")
-        shares = f" of the best {peak}" if of else ""
-        rows.append(f"{bound}: {', '.join(owners)}{shares}")
+            peak = "copy" if cell.bound == "memory" else "matrix product"
+            shares = {peak: shares[peak]}
+        elif gemm is None:
+            continue
+        what = _BOUNDS[cell.bound] if cell.bound else "nothing alone"
+        for peak, share in shares.items():
+            name = names.short(cell.id)
+            if share is not None:
+                of = f" of the best {peak} here"
+                bounded.setdefault(what, {}).setdefault(of, []).append(
+                    f"{name} {figures.percent(share / 100)}"
+                )
+            elif cell.bound is not None:
+                bounded.setdefault(what, {}).setdefault("", []).append(name)
+    rows = [
+        f"{what}: " + "; ".join(", ".join(owners) + of for of, owners in by.items())
+        for what, by in bounded.items()
+    ]
     return [("what bounds it" if place == 0 else "", text) for place, text in enumerate(rows)]
 
 
