@@ -71,6 +71,16 @@ def state_shapes(layers: Sequence[ResolvedLayer]) -> dict[str, Shape]:
     return {name: shape for layer in walk(layers) for name, shape in layer.state.items()}
 
 
+def first_vocabulary(layers: tuple[kinds.Layer, ...]) -> int:
+    """Return the size of the first embedding; 0: there is none."""
+    for layer in layers:
+        if isinstance(layer, kinds.Embedding):
+            return layer.vocabulary
+        if isinstance(layer, kinds.Repeat | kinds.Residual) and (inner := first_vocabulary(layer.layers)):
+            return inner
+    return 0
+
+
 class _Budget:
     """How many layers and parameters may still come."""
 

@@ -1,0 +1,111 @@
+"""Samples and labels in memory, and the order of their batches. Knows no source of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fwprof.contracts import Batch
+from fwprof.errors import RequestError
+from fwprof.records import Workload
+from fwprof.workloads.weights import generator
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Samples and labels, split for training and validation.
+
+    Args:
+        train_inputs: `(samples, *input.shape)`, float32 or int64; so is `validation_inputs`.
+        train_targets: `(samples,)` int64 class labels, or `(samples, classes)` float32 of 0 and 1,
+            as the loss takes them; so is `validation_targets`.
+        is_synthetic: made from the seed, so that its accuracy says nothing about a real task.
+    """
+
+    name: str
+    train_inputs: Array
+    train_targets: Array
+    validation_inputs: Array
+    validation_targets: Array
+    is_synthetic: bool
+
+    def batches(self, count: int, batch_size: int) -> list[Batch]:
+        """Return the first `count` training batches, starting over where the samples end.
+
+        Raises:
+            RequestError: there are fewer samples than one batch holds.
+        """
+        import numpy as np
+
+        self._check(batch_size)
+        order = np.arange(count * batch_size) % len(self.train_targets)
+        return [self._train_batch(chosen) for chosen in np.split(order, count)]
+
+    def epoch(self, number: int, batch_size: int, seed: int) -> Iterator[Batch]:
+        """Yield every training sample once, shuffled anew each epoch; a partial batch is dropped.
+
+        Raises:
+            RequestError: there are fewer samples than one batch holds.
+        """
+        self._check(batch_size)
+        order = generator(seed, f"epoch {number}").permutation(len(self.train_targets))
+        for start in range(0, len(order) - batch_size + 1, batch_size):
+            yield self._train_batch(order[start : start + batch_size])
+
+    def training_batches(self, batch_size: int) -> Iterator[Batch]:
+        """Yield the training samples in their fixed order; the last batch may be smaller."""
+        return _in_order(self.train_inputs, self.train_targets, batch_size)
+
+    def validation_batches(self, batch_size: int) -> Iterator[Batch]:
+        """Yield the validation samples in their fixed order; the last batch may be smaller."""
+        return _in_order(self.validation_inputs, self.validation_targets, batch_size)
+
+    def _train_batch(self, chosen: Array) -> Batch:
+        import numpy as np
+
+        # Plain arrays: a memory-mapped one would hand frameworks a subclass that they do not know.
+        return Batch(np.asarray(self.train_inputs)[chosen], np.asarray(self.train_targets)[chosen])
+
+    def _check(self, batch_size: int) -> None:
+        count = len(self.train_targets)
+        if batch_size > count:
+            raise RequestError(
+                f"a batch of {batch_size} is larger than the data set {self.name} ({count} samples)",
+                next=f"set data.samples to {batch_size} or more"
+                if self.is_synthetic
+                else "choose a smaller batch size",
+            )
+
+
+def _in_order(inputs: Array, targets: Array, batch_size: int) -> Iterator[Batch]:
+    import numpy as np
+
+    for start in range(0, len(targets), batch_size):
+        part = slice(start, start + batch_size)
+        # Copies: a memory-mapped part would hand frameworks a subclass that they do not know.
+        yield Batch(np.array(inputs[part]), np.array(targets[part]))
+
+
+def split(count: int, test_fraction: float, random: Generator) -> tuple[Array, Array]:
+    """Return the numbers held out for validation, and the others; neither is empty."""
+    order = random.permutation(count)
+    held_out = max(1, min(count - 1, round(count * test_fraction)))
+    return order[:held_out], order[held_out:]
+
+
+def misfit(workload: Workload, needs: str) -> RequestError:
+    """Return the refusal of a data set that does not fit the workload."""
+    name = workload.data.__struct_config__.tag
+    return RequestError(
+        f"workload {workload.name} does not fit the data set {name}",
+        cause=f"its input is {workload.input.dtype} {workload.input.shape}, its classes are "
+        f"{workload.classes}, its loss is {workload.loss}",
+        next=needs,
+    )
