@@ -34,6 +34,7 @@ from fwprof.records import (
     Workload,
 )
 from fwprof.records import workload as layers
+from fwprof.workloads.language import sample_shape, walk
 from fwprof.workloads.native import Part, endless_batches, read_parts
 
 __all__ = [
@@ -68,4 +69,6 @@ __all__ = [
     "machine_facts",
     "read_choice",
     "read_parts",
+    "sample_shape",
+    "walk",
 ]

@@ -1,4 +1,4 @@
-"""The neutral model language as records: layers, loss, optimizer, data.
+"""The neutral model language as records: optimizer, loss, data, and the layers of `layers`.
 
 A workload YAML file decodes into `Workload`; `fwprof.workloads` resolves its shapes into
 `ResolvedLayer`s, which travel in the plan. Nothing here knows a framework.
@@ -11,160 +11,88 @@ from typing import Annotated, Literal
 import msgspec
 
 from fwprof.records.base import Record
-
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
-ActivationName = Literal["relu", "gelu", "tanh", "sigmoid", "softmax"]
-"""`gelu` is the exact form, x·Φ(x), not the tanh approximation."""
-
-
-class LayerBase(Record, frozen=True, kw_only=True, tag_field="kind"):
-    """One layer. Shapes leave out the batch dimension; images are (height, width, channels)."""
-
-
-class Dense(LayerBase, frozen=True, kw_only=True, tag="dense"):
-    """y = x·kernel + bias over the last axis. kernel (in, units), bias (units,)."""
-
-    units: Positive
-    activation: ActivationName | None = None
-    use_bias: bool = True
-
-
-class Conv2d(LayerBase, frozen=True, kw_only=True, tag="conv2d"):
-    """2-D cross-correlation. kernel (size, size, in, filters), bias (filters,).
-
-    `same` pads so that the output is ceil(input / stride), the odd pixel at the end.
-    """
-
-    filters: Positive
-    size: Positive
-    stride: Positive = 1
-    padding: Literal["valid", "same"] = "valid"
-    activation: ActivationName | None = None
-    use_bias: bool = True
-
-
-class MaxPool2d(LayerBase, frozen=True, kw_only=True, tag="max_pool2d"):
-    """Maximum over windows of size × size; stride = size; no padding."""
-
-    size: Positive
-
-
-class AveragePool2d(LayerBase, frozen=True, kw_only=True, tag="average_pool2d"):
-    """Mean over windows of size × size; stride = size; no padding."""
-
-    size: Positive
-
-
-class Flatten(LayerBase, frozen=True, kw_only=True, tag="flatten"):
-    """All axes into one, last axis fastest (of the (height, width, channels) layout)."""
-
-
-class Activation(LayerBase, frozen=True, kw_only=True, tag="activation"):
-    """An elementwise function (softmax: over the last axis)."""
-
-    function: ActivationName
-
-
-class Dropout(LayerBase, frozen=True, kw_only=True, tag="dropout"):
-    """Zero a share `rate` of the elements in training, scaling the rest by 1/(1 − rate)."""
-
-    rate: Fraction
-
-
-class BatchNorm(LayerBase, frozen=True, kw_only=True, tag="batch_norm"):
-    """Normalise over all axes but the last. gamma, beta, moving_mean, moving_variance (channels,).
-
-    `momentum` is the share of the old moving statistic that is kept. In canonical form the moving
-    variance is averaged from the biased batch variance.
-    """
-
-    momentum: Fraction = 0.9
-    epsilon: float = 1e-5
-
-
-class LayerNorm(LayerBase, frozen=True, kw_only=True, tag="layer_norm"):
-    """Normalise over the last axis. gamma, beta (channels,)."""
-
-    epsilon: float = 1e-5
-
-
-class Embedding(LayerBase, frozen=True, kw_only=True, tag="embedding"):
-    """Rows of a table: table (vocabulary, units). Input: integer ids."""
-
-    vocabulary: Positive
-    units: Positive
-
-
-class PositionEmbedding(LayerBase, frozen=True, kw_only=True, tag="position_embedding"):
-    """Add a learned vector a position: table (length, channels). Input (length, channels)."""
-
-
-class Attention(LayerBase, frozen=True, kw_only=True, tag="attention"):
-    """Multi-head self-attention over (length, channels); scale 1/√(channels/heads).
-
-    query_kernel, key_kernel, value_kernel, output_kernel (channels, channels), with query_bias …
-    output_bias (channels,); heads split the last axis into (heads, channels/heads).
-    """
-
-    heads: Positive
-    causal: bool = False
-
-
-class Lstm(LayerBase, frozen=True, kw_only=True, tag="lstm"):
-    """Long short-term memory over (length, channels), from zero states; no mask.
-
-    kernel (channels, 4·units), recurrent_kernel (units, 4·units), bias (4·units,): the gates lie
-    side by side in the order input, forget, candidate, output (i, f, g, o), with one bias. Sigmoid
-    gates; tanh for the candidate and the output. Gives (units,), the last output, or with
-    `return_sequences` (length, units).
-
-    Source: Hochreiter & Schmidhuber 1997 with the forget gate of Gers, Schmidhuber & Cummins 2000.
-    """
-
-    units: Positive
-    return_sequences: bool = False
-
-
-class AverageOverSequence(LayerBase, frozen=True, kw_only=True, tag="average_over_sequence"):
-    """Mean over the first (sequence) axis: (length, channels) → (channels,)."""
-
-
-class Residual(LayerBase, frozen=True, kw_only=True, tag="residual"):
-    """x + layers(x); the inner layers keep the shape."""
-
-    layers: tuple[Layer, ...]
-
-
-class Repeat(LayerBase, frozen=True, kw_only=True, tag="repeat"):
-    """The same layers `times` times one after another, each with its own weights.
-
-    Gone after resolution: plugins never see it.
-    """
-
-    times: Annotated[int, msgspec.Meta(ge=1, le=1000)]
-    layers: tuple[Layer, ...]
-
-
-Layer = (
-    Dense
-    | Conv2d
-    | MaxPool2d
-    | AveragePool2d
-    | Flatten
-    | Activation
-    | Dropout
-    | BatchNorm
-    | LayerNorm
-    | Embedding
-    | PositionEmbedding
-    | Attention
-    | Lstm
-    | AverageOverSequence
-    | Residual
-    | Repeat
+from fwprof.records.layers import (
+    Activation,
+    ActivationName,
+    Attention,
+    AverageOverImage,
+    AverageOverSequence,
+    AveragePool2d,
+    BatchNorm,
+    Branches,
+    Chain,
+    Conv1d,
+    Conv2d,
+    Dense,
+    Dropout,
+    Embedding,
+    FirstOfSequence,
+    Flatten,
+    Fraction,
+    Frozen,
+    Gru,
+    Layer,
+    LayerBase,
+    LayerNorm,
+    Lstm,
+    MaxOverSequence,
+    MaxPool2d,
+    Name,
+    NotNegative,
+    PairwiseProducts,
+    PositionEmbedding,
+    Positive,
+    Repeat,
+    Residual,
+    TiedDense,
 )
+
+__all__ = [
+    "Activation",
+    "ActivationName",
+    "Adam",
+    "Attention",
+    "AverageOverImage",
+    "AverageOverSequence",
+    "AveragePool2d",
+    "BatchNorm",
+    "Branches",
+    "Chain",
+    "Conv1d",
+    "Conv2d",
+    "Data",
+    "Dense",
+    "DictionariesData",
+    "DigitsData",
+    "Dropout",
+    "Embedding",
+    "FirstOfSequence",
+    "Flatten",
+    "Fraction",
+    "Frozen",
+    "Gru",
+    "InputSpec",
+    "Layer",
+    "LayerBase",
+    "LayerNorm",
+    "Loss",
+    "Lstm",
+    "MaxOverSequence",
+    "MaxPool2d",
+    "Name",
+    "NotNegative",
+    "Optimizer",
+    "PairwiseProducts",
+    "PositionEmbedding",
+    "Positive",
+    "Repeat",
+    "Residual",
+    "ResolvedLayer",
+    "Sgd",
+    "SyntheticData",
+    "TiedDense",
+    "Workload",
+]
 
 
 class Sgd(Record, frozen=True, kw_only=True, tag_field="kind", tag="sgd"):
@@ -194,9 +122,11 @@ class Adam(Record, frozen=True, kw_only=True, tag_field="kind", tag="adam"):
 
 Optimizer = Sgd | Adam
 
-Loss = Literal["cross_entropy", "binary_cross_entropy"]
-"""On logits (batch, classes), as a mean. `cross_entropy`: softmax, targets (batch,) int64.
-`binary_cross_entropy`: sigmoid, over batch and classes, targets (batch, classes) float32 of 0 and 1.
+Loss = Literal["cross_entropy", "binary_cross_entropy", "mean_squared_error"]
+"""As a mean. `cross_entropy`: softmax of logits (batch, classes) with targets (batch,) int64, or of
+(batch, length, classes) with (batch, length), every position alike. `binary_cross_entropy`: sigmoid
+of logits (batch, classes), over batch and classes, targets (batch, classes) float32 of 0 and 1.
+`mean_squared_error`: over batch and numbers, targets (batch, classes) float32.
 """
 
 
@@ -210,6 +140,9 @@ class InputSpec(Record, frozen=True, kw_only=True):
 class SyntheticData(Record, frozen=True, kw_only=True, tag_field="source", tag="synthetic"):
     """Made from the seed: standard normal inputs, or Zipf-distributed ids (exponent 1).
 
+    Targets follow a random linear rule of the inputs; those of `mean_squared_error` have a deviation
+    of 1, and noise of 0.1 on top. Where every position is classified, the target is the next id.
+
     Source (Zipf for text): Zipf, Human Behavior and the Principle of Least Effort, 1949.
     """
 
@@ -218,6 +151,12 @@ class SyntheticData(Record, frozen=True, kw_only=True, tag_field="source", tag="
     """Of ids: sequences have any length from here to the full one, equally likely, and are padded in
     front with id 0, so that a recurrent layer ends on what was drawn; no layer masks the padding.
     None: all of full length, and id 0 is one like the others."""
+    has_columns: bool = False
+    """Of ids: each position is a column of its own, with an equal share of the vocabulary of its own,
+    as the categories of a table have it. In each share the first id is the commonest."""
+    is_trimmed: bool = False
+    """Of ids with `min_length`: a batch is as long as its longest sequence, so that lengths change
+    from step to step; the layers must take any length."""
 
 
 class DigitsData(Record, frozen=True, kw_only=True, tag_field="source", tag="digits"):
@@ -253,9 +192,12 @@ class Workload(Record, frozen=True, kw_only=True):
     input: InputSpec
     layers: Annotated[tuple[Layer, ...], msgspec.Meta(min_length=1)]
     classes: Positive
-    """Numbers that the last layer gives a sample: one a class; 1 for a yes or no."""
+    """Numbers that the last layer gives a sample, or a position: one a class; 1 for a yes or no; as
+    many as are predicted where the loss is `mean_squared_error`."""
     optimizer: Optimizer
     loss: Loss = "cross_entropy"
+    accumulate: Positive = 1
+    """Parts of equal size that a batch is cut into: a step adds up their gradients, then updates once."""
     data: Data = SyntheticData()
     weights: str | None = None
     """An .npz file with the numbers to start from, by canonical name and in canonical layout; relative
@@ -275,5 +217,9 @@ class ResolvedLayer(Record, frozen=True, kw_only=True):
     parameters: dict[str, tuple[int, ...]]
     """Canonical trainable parameters: full name (`4.1.kernel`) → shape."""
     state: dict[str, tuple[int, ...]] = {}
-    """Canonical statistics that are not trained (`3.moving_mean`) → shape."""
+    """What is not trained: statistics (`3.moving_mean`) and frozen parameters → shape."""
+    is_frozen: bool = False
+    """Whether it stands in `frozen`: all it has is in `state`."""
+    table: str | None = None
+    """Canonical name of the table that a tied layer shares."""
     inner: tuple[ResolvedLayer, ...] = ()

@@ -114,6 +114,131 @@ LAYER_CASES: Mapping[str, Callable[..., LoadedWorkload]] = {
     "yes or no": partial(
         make_workload, (layers.Lstm(units=4), layers.Dense(units=3)), SEQUENCE, loss="binary_cross_entropy"
     ),
+    "gru": partial(
+        make_workload, (layers.Gru(units=4, return_sequences=True), layers.Gru(units=3)), SEQUENCE
+    ),
+    "numbers to predict": partial(
+        make_workload,
+        (layers.Dense(units=4, activation="tanh"), layers.Dense(units=3)),
+        (4,),
+        loss="mean_squared_error",
+    ),
+    "gradients accumulated": partial(
+        make_workload, (layers.Dense(units=4, activation="tanh"), layers.Dense(units=3)), (4,), accumulate=2
+    ),
+    "numbered padding and strides": partial(
+        make_workload,
+        (
+            layers.Conv2d(filters=4, size=3, stride=2, padding=1, use_bias=False),
+            layers.BatchNorm(),
+            layers.MaxPool2d(size=3, stride=2, padding=1),
+            layers.MaxPool2d(size=2, stride=1),
+            layers.AverageOverImage(),
+            layers.Dense(units=3),
+        ),
+        (9, 8, 2),
+    ),
+    "branches that are added": partial(
+        make_workload,
+        (
+            layers.Conv2d(filters=2, size=3, padding=1),
+            layers.Branches(
+                layers=(
+                    layers.Chain(
+                        layers=(
+                            layers.Conv2d(filters=4, size=3, stride=2, padding=1, activation="tanh"),
+                            layers.Conv2d(filters=4, size=3, padding=1),
+                        )
+                    ),
+                    layers.Conv2d(filters=4, size=1, stride=2),
+                ),
+                join="add",
+            ),
+            layers.Activation(function="relu"),
+            layers.Flatten(),
+            layers.Dense(units=3),
+        ),
+        IMAGE,
+    ),
+    "branches side by side": partial(
+        make_workload,
+        (
+            layers.Embedding(vocabulary=VOCABULARY, units=6),
+            layers.Branches(
+                layers=(
+                    layers.Chain(
+                        layers=(
+                            layers.Conv1d(filters=4, size=2, activation="tanh"),
+                            layers.MaxOverSequence(),
+                        )
+                    ),
+                    layers.Chain(
+                        layers=(
+                            layers.Conv1d(filters=3, size=3, stride=2, padding="same", use_bias=False),
+                            layers.AverageOverSequence(),
+                        )
+                    ),
+                    layers.FirstOfSequence(),
+                    layers.Flatten(),
+                    layers.PairwiseProducts(),
+                )
+            ),
+            layers.Dense(units=3),
+        ),
+        IDS,
+        vocabulary=VOCABULARY,
+    ),
+    "the next id, by a tied table": partial(
+        make_workload,
+        (
+            layers.Embedding(vocabulary=VOCABULARY, units=6),
+            layers.PositionEmbedding(),
+            layers.Residual(layers=(layers.LayerNorm(), layers.Attention(heads=2, causal=True))),
+            layers.LayerNorm(),
+            layers.TiedDense(),
+        ),
+        IDS,
+        classes=VOCABULARY,
+        vocabulary=VOCABULARY,
+    ),
+    "frozen layers": partial(
+        make_workload,
+        (
+            layers.Dense(units=4, activation="tanh"),
+            layers.Frozen(
+                layers=(
+                    layers.BatchNorm(),
+                    layers.Residual(layers=(layers.Attention(heads=2), layers.Dense(units=4))),
+                    layers.LayerNorm(),
+                    layers.Lstm(units=4, return_sequences=True),
+                    layers.Gru(units=4, return_sequences=True),
+                )
+            ),
+            layers.AverageOverSequence(),
+            layers.Dense(units=3),
+        ),
+        SEQUENCE,
+    ),
+    "a frozen backbone": partial(
+        make_workload,
+        (
+            layers.Frozen(
+                layers=(layers.Embedding(vocabulary=VOCABULARY, units=6), layers.PositionEmbedding())
+            ),
+            layers.AverageOverSequence(),
+            layers.Dense(units=3),
+        ),
+        IDS,
+        vocabulary=VOCABULARY,
+    ),
+    "low-rank adaptation": partial(
+        make_workload,
+        (
+            layers.Dense(units=5, activation="gelu", lora_rank=2),
+            layers.Dense(units=3, use_bias=False, lora_rank=1),
+        ),
+        (4,),
+    ),
 }
 """Every kind of layer and loss: what makes a workload of it, with any change that `make_workload` takes."""
 

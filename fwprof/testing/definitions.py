@@ -37,12 +37,16 @@ def outputs_of(
 
 
 def loss_of(workload: LoadedWorkload, weights: Mapping[str, Array], batch: Batch) -> float:
-    """Return the mean loss in training mode, of the arguments of `outputs_of`."""
-    logits = outputs_of(workload, weights, batch, is_training=True)
-    if spec_of(workload).loss == "binary_cross_entropy":
-        return float((np.logaddexp(0, logits) - batch.targets * logits).mean())
-    log_shares = special.log_softmax(logits, axis=-1)
-    return float(-log_shares[np.arange(len(logits)), batch.targets].mean())
+    """Return the mean loss in training mode, of the arguments of `outputs_of`.
+
+    Of a batch whose gradients are accumulated: the mean over its parts, each one by itself.
+    """
+    parts = spec_of(workload).accumulate
+    losses = [
+        _loss_of_part(workload, weights, Batch(inputs, targets))
+        for inputs, targets in zip(np.split(batch.inputs, parts), np.split(batch.targets, parts), strict=True)
+    ]
+    return float(np.mean(losses))
 
 
 def update(
@@ -84,6 +88,18 @@ def spec_of(workload: LoadedWorkload) -> Workload:
     return workload.spec
 
 
+def _loss_of_part(workload: LoadedWorkload, weights: Mapping[str, Array], batch: Batch) -> float:
+    outputs, targets = outputs_of(workload, weights, batch, is_training=True), batch.targets
+    match spec_of(workload).loss:
+        case "binary_cross_entropy":
+            return float((np.logaddexp(0, outputs) - targets * outputs).mean())
+        case "mean_squared_error":
+            return float(((outputs - targets) ** 2).mean())
+        case "cross_entropy":
+            log_shares = special.log_softmax(outputs, axis=-1)
+            return float(-np.take_along_axis(log_shares, targets[..., None], axis=-1).mean())
+
+
 def _chain(
     resolved_layers: Sequence[ResolvedLayer], x: Array, weights: Mapping[str, Array], is_training: bool
 ) -> Array:
@@ -95,16 +111,25 @@ def _chain(
 def _apply(resolved: ResolvedLayer, x: Array, weights: Mapping[str, Array], is_training: bool) -> Array:
     layer = resolved.layer
     w = {name.removeprefix(f"{resolved.path}."): value for name, value in weights.items()}
+    is_training = is_training and not resolved.is_frozen
     y: Array
     match layer:
         case layers.Dense():
-            y = _ACTIVATIONS[layer.activation](x @ w["kernel"] + w.get("bias", 0))
+            y = x @ w["kernel"] + w.get("bias", 0)
+            y = y + x @ w["lora_a"] @ w["lora_b"] if layer.lora_rank else y
+            y = _ACTIVATIONS[layer.activation](y)
         case layers.Conv2d():
             y = _ACTIVATIONS[layer.activation](_convolve(x, w["kernel"], layer) + w.get("bias", 0))
+        case layers.Conv1d():
+            # An image of one row, whose kernel is one row high.
+            row = _convolve(x[:, None], w["kernel"][None], layer)
+            y = _ACTIVATIONS[layer.activation](row[:, 0] + w.get("bias", 0))
         case layers.MaxPool2d():
-            y = _windows(x, layer.size, layer.size).max((-2, -1))
+            around = (layer.padding, layer.padding)
+            x = np.pad(x, [(0, 0), around, around, (0, 0)], constant_values=-np.inf)
+            y = _windows(x, (layer.size, layer.size), layer.stride or layer.size).max((-2, -1))
         case layers.AveragePool2d():
-            y = _windows(x, layer.size, layer.size).mean((-2, -1))
+            y = _windows(x, (layer.size, layer.size), layer.size).mean((-2, -1))
         case layers.Flatten():
             y = x.reshape(len(x), -1)
         case layers.Activation():
@@ -128,8 +153,26 @@ def _apply(resolved: ResolvedLayer, x: Array, weights: Mapping[str, Array], is_t
             y = _attend(x, w, layer)
         case layers.Lstm():
             y = _remember(x, w, layer)
+        case layers.Gru():
+            y = _remember_gated(x, w, layer)
         case layers.AverageOverSequence():
             y = x.mean(1)
+        case layers.MaxOverSequence():
+            y = x.max(1)
+        case layers.FirstOfSequence():
+            y = x[:, 0]
+        case layers.AverageOverImage():
+            y = x.mean((1, 2))
+        case layers.PairwiseProducts():
+            one, other = np.triu_indices(x.shape[1], k=1)
+            y = (x[:, one] * x[:, other]).sum(-1)
+        case layers.TiedDense():
+            y = x @ weights[resolved.table or ""].T
+        case layers.Chain():
+            y = _chain(resolved.inner, x, weights, is_training)
+        case layers.Branches():
+            each = [_chain((inner,), x, weights, is_training) for inner in resolved.inner]
+            y = np.concatenate(each, axis=-1) if layer.join == "concatenate" else np.sum(each, axis=0)
         case layers.Residual():
             y = x + _chain(resolved.inner, x, weights, is_training)
         case _:
@@ -147,19 +190,23 @@ _ACTIVATIONS: Mapping[layers.ActivationName | None, Callable[[Array], Array]] = 
 }
 
 
-def _windows(x: Array, size: int, stride: int) -> Array:
-    """Return the windows of images as (batch, row, column, channels, size, size)."""
-    windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
+def _windows(x: Array, size: tuple[int, int], stride: int) -> Array:
+    """Return the windows of images as (batch, row, column, channels, height, width)."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, size, axis=(1, 2))
+    # A row of one pixel has one window, whatever the stride.
     return windows[:, ::stride, ::stride]
 
 
-def _convolve(x: Array, kernel: Array, layer: layers.Conv2d) -> Array:
+def _convolve(x: Array, kernel: Array, layer: layers.Conv2d | layers.Conv1d) -> Array:
+    height, width = kernel.shape[:2]
     if layer.padding == "same":
-        totals = [
-            max((-(-side // layer.stride) - 1) * layer.stride + layer.size - side, 0) for side in x.shape[1:3]
-        ]
+        pairs = zip(x.shape[1:3], (height, width), strict=True)
+        totals = [max((-(-side // layer.stride) - 1) * layer.stride + size - side, 0) for side, size in pairs]
         x = np.pad(x, [(0, 0), *((total // 2, total - total // 2) for total in totals), (0, 0)])
-    y: Array = np.einsum("bijchw,hwco->bijo", _windows(x, layer.size, layer.stride), kernel)
+    elif layer.padding != "valid":
+        around = (layer.padding, layer.padding)
+        x = np.pad(x, [(0, 0), around, around, (0, 0)])
+    y: Array = np.einsum("bijchw,hwco->bijo", _windows(x, (height, width), layer.stride), kernel)
     return y
 
 
@@ -184,5 +231,17 @@ def _remember(x: Array, w: Mapping[str, Array], layer: layers.Lstm) -> Array:
         i, f, g, o = np.split(x[:, t] @ w["kernel"] + h @ w["recurrent_kernel"] + w["bias"], 4, axis=1)
         c = special.expit(f) * c + special.expit(i) * np.tanh(g)
         h = special.expit(o) * np.tanh(c)
+        outputs.append(h)
+    return np.stack(outputs, axis=1) if layer.return_sequences else h
+
+
+def _remember_gated(x: Array, w: Mapping[str, Array], layer: layers.Gru) -> Array:
+    h = np.zeros((len(x), layer.units))
+    outputs = []
+    for t in range(x.shape[1]):
+        from_input = np.split(x[:, t] @ w["kernel"] + w["bias"], 3, axis=1)
+        from_state = np.split(h @ w["recurrent_kernel"] + w["recurrent_bias"], 3, axis=1)
+        z, r = (special.expit(a + b) for a, b in zip(from_input[:2], from_state[:2], strict=True))
+        h = z * h + (1 - z) * np.tanh(from_input[2] + r * from_state[2])
         outputs.append(h)
     return np.stack(outputs, axis=1) if layer.return_sequences else h

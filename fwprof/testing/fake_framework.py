@@ -130,7 +130,7 @@ class FakeModel:
         self.initial = {name: np.array(value, dtype=self.dtype) for name, value in workload.weights.items()}
         stack = without_dropout(workload.layers) if self.cell.is_verification else workload.layers
         values = {name: value.copy() for name, value in self.initial.items()}
-        self.network = self.network_class(stack, values, self.cell.seed, self.spec.loss)
+        self.network = self.network_class(stack, values, self.cell.seed, self.spec.loss, self.spec.accumulate)
         self.update = Update(self.spec.optimizer)
         self.compiled: set[tuple[str, tuple[int, ...]]] = set()
 
@@ -142,10 +142,10 @@ class FakeModel:
     def stage(self, batch: Any) -> Batch:
         """Copy one batch, so that the host's may change."""
         inputs, targets = (batch.inputs, batch.targets) if isinstance(batch, Batch) else batch
-        is_binary = self.spec.loss == "binary_cross_entropy"
+        has_labels = self.spec.loss == "cross_entropy"
         return Batch(
             np.array(inputs, dtype=np.int64 if self.spec.input.dtype == "int64" else self.dtype),
-            np.array(targets, dtype=self.dtype if is_binary else np.int64),
+            np.array(targets, dtype=np.int64 if has_labels else self.dtype),
         )
 
     def parameters(self) -> Mapping[str, Array]:

@@ -1,4 +1,4 @@
-"""The two losses of the model language in NumPy, each with its gradient."""
+"""The losses of the model language in NumPy, each with its gradient."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 
 
 def loss_of(kind: Loss, logits: Array, targets: Array) -> tuple[float, Array]:
-    """Return the mean loss of logits `(batch, classes)` and its gradient, of their shape."""
-    return (cross_entropy if kind == "cross_entropy" else binary_cross_entropy)(logits, targets)
+    """Return the mean loss of outputs `(batch, classes)` and its gradient, of their shape."""
+    match kind:
+        case "cross_entropy":
+            return cross_entropy(logits, targets)
+        case "binary_cross_entropy":
+            return binary_cross_entropy(logits, targets)
+        case "mean_squared_error":
+            return mean_squared_error(logits, targets)
 
 
 def cross_entropy(logits: Array, targets: Array) -> tuple[float, Array]:
@@ -37,3 +43,10 @@ def binary_cross_entropy(logits: Array, targets: Array) -> tuple[float, Array]:
     losses = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
     gradient: Array = (sigmoid(logits) - targets.astype(logits.dtype)) / logits.dtype.type(logits.size)
     return float(losses.mean()), gradient
+
+
+def mean_squared_error(outputs: Array, targets: Array) -> tuple[float, Array]:
+    """Return the mean of the squared differences and its gradient."""
+    differences = outputs - targets.astype(outputs.dtype)
+    gradient: Array = 2 * differences / outputs.dtype.type(outputs.size)
+    return float((differences * differences).mean()), gradient

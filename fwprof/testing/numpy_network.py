@@ -6,7 +6,7 @@ suite. Knows nothing of hooks, devices or clocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +52,10 @@ class Network:
         values: canonical name → array, trained and updated in place; its dtype is computed in.
         seed: of dropout's random stream.
         loss: of the workload.
+        accumulate: parts that a batch is cut into.
 
     Raises:
-        UnsupportedError: a layer, or its activation, is of another kind.
+        UnsupportedError: a layer, or its activation, is of another kind, or frozen.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Network:
         values: dict[str, Array],
         seed: int,
         loss: Loss = "cross_entropy",
+        accumulate: int = 1,
     ) -> None:
         for resolved in layers:
             _refuse_unsupported(resolved)
@@ -70,6 +72,7 @@ class Network:
         self.values = values
         self.random = np.random.default_rng(seed)
         self.loss_kind = loss
+        self.accumulate = accumulate
         self.trainable = tuple(name for resolved in layers for name in resolved.parameters)
 
     def outputs(self, inputs: Array, *, is_training: bool) -> Output:
@@ -88,20 +91,35 @@ class Network:
 
     def loss(self, inputs: Array, targets: Array) -> float:
         """Return the mean loss in training mode."""
-        logits, _ = self.outputs(inputs, is_training=True)
-        return loss_of(self.loss_kind, logits, targets)[0]
+        losses = []
+        for part, wanted in self._parts(inputs, targets):
+            outputs, _ = self.outputs(part, is_training=True)
+            losses.append(loss_of(self.loss_kind, outputs, wanted)[0])
+        return sum(losses) / len(losses)
 
     def loss_and_pull(self, inputs: Array, targets: Array) -> tuple[float, Callable[[], dict[str, Array]]]:
         """Return the mean loss in training mode, and what computes every gradient of it."""
-        logits, pull = self.outputs(inputs, is_training=True)
-        loss, upstream = loss_of(self.loss_kind, logits, targets)
+        losses, pulls = [], []
+        for part, wanted in self._parts(inputs, targets):
+            outputs, pull = self.outputs(part, is_training=True)
+            loss, upstream = loss_of(self.loss_kind, outputs, wanted)
+            losses.append(loss)
+            pulls.append((pull, upstream / self.accumulate))
 
         def gradients() -> dict[str, Array]:
-            found: dict[str, Array] = {}
-            pull(upstream, found)
-            return found
+            total: dict[str, Array] = {}
+            for pull, upstream in pulls:
+                found: dict[str, Array] = {}
+                pull(upstream, found)
+                for name, gradient in found.items():
+                    total[name] = total[name] + gradient if name in total else gradient
+            return total
 
-        return loss, gradients
+        return sum(losses) / len(losses), gradients
+
+    def _parts(self, inputs: Array, targets: Array) -> Iterator[tuple[Array, Array]]:
+        """Yield the parts whose gradients are accumulated."""
+        return zip(np.split(inputs, self.accumulate), np.split(targets, self.accumulate), strict=True)
 
     def _apply(self, resolved: ResolvedLayer, inputs: Array, is_training: bool) -> Output:
         layer = resolved.layer
@@ -251,6 +269,11 @@ class Update:
 
 def _refuse_unsupported(resolved: ResolvedLayer) -> None:
     layer = resolved.layer
+    if resolved.is_frozen or (isinstance(layer, Dense) and layer.lora_rank is not None):
+        raise UnsupportedError(
+            f"layer {resolved.path} has parameters that are not trained",
+            cause="the fake framework trains all of them",
+        )
     if not isinstance(layer, KINDS):
         kind = layer.__struct_config__.tag
         raise UnsupportedError(

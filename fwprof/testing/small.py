@@ -30,6 +30,7 @@ def make_workload(
     optimizer: layers.Optimizer | None = None,
     vocabulary: int = 0,
     loss: layers.Loss = "cross_entropy",
+    accumulate: int = 1,
     name: str = "small",
     seed: int = 11,
 ) -> LoadedWorkload:
@@ -42,6 +43,7 @@ def make_workload(
         batches: how many there are.
         optimizer: None: SGD with a learning rate of 0.1.
         vocabulary: where it is not 0, inputs are ids below it.
+        accumulate: parts that a batch is cut into; divides `batch`.
 
     Raises:
         RequestError: the language refuses the layers.
@@ -52,6 +54,7 @@ def make_workload(
         layers=tuple(specs),
         classes=classes,
         loss=loss,
+        accumulate=accumulate,
         optimizer=optimizer or layers.Sgd(learning_rate=0.1),
         batch_size={"default": batch},
     )
@@ -86,5 +89,7 @@ def _draw_batch(spec: Workload, size: int, vocabulary: int, random: np.random.Ge
     else:
         inputs = random.normal(size=(size, *spec.input.shape)).astype(np.float32)
     shape, dtype = target_form(spec)
+    if spec.loss == "mean_squared_error":
+        return Batch(inputs, random.normal(size=(size, *shape)).astype(dtype))
     labels = spec.classes if spec.loss == "cross_entropy" else 2
     return Batch(inputs, random.integers(0, labels, (size, *shape)).astype(dtype))

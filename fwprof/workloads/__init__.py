@@ -72,6 +72,12 @@ def plan_workload(workload: Workload, batch_size: int) -> WorkloadPlan:
         StoreError: its weights file cannot be read.
     """
     layers = resolve(workload)
+    if batch_size % workload.accumulate:
+        raise RequestError(
+            f"workload {workload.name}: a batch of {batch_size} cannot be cut into equal parts",
+            cause=f"it accumulates the gradients of {workload.accumulate} parts",
+            next=f"choose a batch size that is a multiple of {workload.accumulate}",
+        )
     if workload.weights is not None:
         # Read again where it is used; refused now, before anything is measured.
         read_weights(Path(workload.weights), layers)

@@ -5,7 +5,7 @@ Owns the analytic formulas. Knows no measurement and no framework.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -22,9 +22,13 @@ class _Products:
     """Multiply-adds of one layer's matrix products for one sample, forward."""
 
     from_input: int = 0
-    """Of a weight with the layer's own input: the ones whose dX the first layer can leave out."""
-    inside: int = 0
-    """Of everything after those."""
+    """Of a weight that is trained or frozen with the layer, with its input."""
+    further: int = 0
+    """Of such a weight with what was computed inside the layer."""
+    between: int = 0
+    """Of two things that were computed: both have a gradient."""
+    low_rank: tuple[int, int] = (0, 0)
+    """Of LoRA's first and second matrix."""
 
 
 def parameter_count(layers: Sequence[ResolvedLayer]) -> int:
@@ -35,73 +39,113 @@ def parameter_count(layers: Sequence[ResolvedLayer]) -> int:
 def training_flops(layers: Sequence[ResolvedLayer], batch_size: int) -> int:
     """Return the FLOP of the matrix products in one training step.
 
-    Two for each multiply-add, three products for each one forward: the forward itself, the
-    gradient of the weight (dW) and of the input (dX); a product of two activations (attention's
-    scores and averages) has two dX. The first layer with parameters needs no dX for its input; the
-    recurrent product of an LSTM needs its own, which goes to the position before. A causal mask and
-    an LSTM's zero start save nothing here. Elementwise work, norms, pooling, look-ups, loss and update
-    are left out.
+    Two for each multiply-add, and for each product the forward itself, the gradient of the weight
+    (dW) if it is trained, and of the input (dX) if anything before it is trained; a product of two
+    activations (attention's scores and averages) has two dX. The recurrent product of an LSTM or
+    GRU needs its dX, which goes to the position before. A causal mask and a zero start save nothing
+    here. Elementwise work, norms, pooling, look-ups, loss and update are left out.
 
     Source: Kaplan et al., Scaling Laws for Neural Language Models, 2020, section 2.1 (the backward
     pass costs two forward ones); attention products as in Vaswani et al. 2017, section 3.2.
     """
     total = 0
-    is_first = True
-    for layer in walk(layers):
-        products = _products(layer)
-        total += (2 if is_first else 3) * products.from_input + 3 * products.inside
-        is_first = is_first and not layer.parameters
+    for layer, has_gradient in _with_gradient(layers):
+        products, is_trained = _products(layer), _trains_weights(layer)
+        # Whatever is computed from a trained weight has a gradient; so has LoRA's sum.
+        flows_inside = has_gradient or bool(layer.parameters)
+        first, second = products.low_rank
+        total += products.from_input * (1 + is_trained + has_gradient)
+        total += products.further * (1 + is_trained + flows_inside)
+        total += products.between * (1 + 2 * flows_inside)
+        total += first * (2 + has_gradient) + second * 3
     return 2 * batch_size * total
 
 
 def traffic_bytes(layers: Sequence[ResolvedLayer], batch_size: int, optimizer: Optimizer) -> int:
     """Return the least bytes one float32 training step moves if nothing stays in a cache.
 
-    With P parameters, T of them in look-up tables, R table entries looked up, F parameters of the
-    first layer that has any, A stored activations, s optimizer slots a parameter (Adam 2, SGD with
-    momentum 1, else 0), I bytes of input:
+    With P trained parameters, W numbers of all that are read whole (not of look-up tables; a table
+    that a last layer shares is read there), R table entries looked up, B of W those that a dX is
+    computed with, A stored activations, s optimizer slots a parameter (Adam 2, SGD with momentum 1,
+    else 0), I bytes of input:
 
-        4·[(P − T + R) + (P − T − F) + 2·P + (2 + 2s)·P + 2·A] + 2·I
+        4·[(W + R) + B + 2·P + (2 + 2s)·P + 2·A] + 2·I
 
     in this order: parameters read forward, read backward (for dX), gradients written and read,
     parameters and slots read and written by the update, activations written and read back, input
     read forward and backward. Activations are the outputs of products, look-ups, pools and means,
-    attention's query, key, value and average, and an LSTM's four gates, cell state and output at each
-    position; elementwise layers and norms are taken as fused into their neighbours, attention's scores
-    as never stored, an LSTM's kernels as read once, not once a position. A model that fits in a cache
-    moves less through memory than this.
+    attention's query, key, value and average, and of an LSTM (GRU) at each position four gates, cell
+    state and output (three gates, the candidate's recurrent part and output); elementwise layers and
+    norms are taken as fused into their neighbours, attention's scores as never stored, an LSTM's
+    kernels as read once, not once a position. A model that fits in a cache moves less through memory
+    than this.
     """
-    parameters = parameter_count(layers)
-    tables = [layer for layer in walk(layers) if isinstance(layer.layer, kinds.Embedding)]
-    table_size = parameter_count(tables)
-    looked_up = sum(min(prod(layer.output_shape) * batch_size, parameter_count((layer,))) for layer in tables)
-    first = next((layer for layer in walk(layers) if layer.parameters), None)
-    # A table is in no dX product: as the first layer it is already outside P − T.
-    first_size = parameter_count((first,)) if first and first not in tables else 0
+    trained = parameter_count(layers)
+    whole = backward = looked_up = 0
+    for layer, has_gradient in _with_gradient(layers):
+        shapes = layer.parameters | (layer.state if _has_frozen_weights(layer) else {})
+        size = sum(prod(shape) for shape in shapes.values())
+        if isinstance(layer.layer, kinds.Embedding):
+            looked_up += min(prod(layer.output_shape) * batch_size, size)
+            continue
+        if isinstance(layer.layer, kinds.TiedDense):
+            size = layer.input_shape[-1] * layer.output_shape[-1]
+        whole += size
+        backward += size if has_gradient else 0
     activations = batch_size * sum(_stored(layer) for layer in walk(layers))
     item = ID_BYTES if isinstance(layers[0].layer, kinds.Embedding) else FLOAT_BYTES
     inputs = batch_size * prod(layers[0].input_shape) * item
-    forward = parameters - table_size + looked_up
-    backward = parameters - table_size - first_size
-    gradients = 2 * parameters
-    update = (2 + 2 * _slots(optimizer)) * parameters
-    return FLOAT_BYTES * (forward + backward + gradients + update + 2 * activations) + 2 * inputs
+    update = (2 + 2 * _slots(optimizer)) * trained
+    read = whole + looked_up + backward
+    return FLOAT_BYTES * (read + 2 * trained + update + 2 * activations) + 2 * inputs
+
+
+def _with_gradient(
+    layers: Sequence[ResolvedLayer], has_gradient: bool = False
+) -> Iterator[tuple[ResolvedLayer, bool]]:
+    """Yield every layer with whether its input needs a gradient: something before it is trained."""
+    for layer in layers:
+        yield layer, has_gradient
+        if isinstance(layer.layer, kinds.Branches):
+            for branch in layer.inner:
+                yield from _with_gradient((branch,), has_gradient)
+        else:
+            yield from _with_gradient(layer.inner, has_gradient)
+        has_gradient = has_gradient or bool(parameter_shapes((layer,)))
+
+
+def _has_frozen_weights(layer: ResolvedLayer) -> bool:
+    return layer.is_frozen or (isinstance(layer.layer, kinds.Dense) and layer.layer.lora_rank is not None)
+
+
+def _trains_weights(layer: ResolvedLayer) -> bool:
+    return not _has_frozen_weights(layer)
 
 
 def _products(layer: ResolvedLayer) -> _Products:
     shape = layer.input_shape
     match layer.layer:
-        case kinds.Dense(units=units):
-            return _Products(from_input=prod(shape) * units)
+        case kinds.Dense(units=units, lora_rank=rank):
+            low_rank = (prod(shape) * rank, prod(shape[:-1]) * rank * units) if rank else (0, 0)
+            return _Products(from_input=prod(shape) * units, low_rank=low_rank)
+        case kinds.TiedDense():
+            return _Products(from_input=prod(shape) * layer.output_shape[-1])
         case kinds.Conv2d(size=size):
             return _Products(from_input=prod(layer.output_shape) * size * size * shape[-1])
+        case kinds.Conv1d(size=size):
+            return _Products(from_input=prod(layer.output_shape) * size * shape[-1])
         case kinds.Attention():
             length, channels = shape
             projection = length * channels * channels
-            return _Products(from_input=3 * projection, inside=projection + 2 * length * length * channels)
-        case kinds.Lstm(units=units):
+            return _Products(
+                from_input=3 * projection, further=projection, between=2 * length * length * channels
+            )
+        case kinds.Lstm(units=units) | kinds.Gru(units=units):
             length, channels = shape
-            return _Products(from_input=length * channels * 4 * units, inside=length * units * 4 * units)
+            gates = (4 if isinstance(layer.layer, kinds.Lstm) else 3) * units
+            return _Products(from_input=length * channels * gates, further=length * units * gates)
+        case kinds.PairwiseProducts():
+            return _Products(between=layer.output_shape[0] * shape[1])
         case _:
             return _Products()
 
@@ -114,13 +158,22 @@ def _stored(layer: ResolvedLayer) -> int:
             return 5 * size
         case kinds.Lstm(units=units):
             return 6 * layer.input_shape[0] * units
+        case kinds.Gru(units=units):
+            return 5 * layer.input_shape[0] * units
+        case kinds.Dense(lora_rank=rank) if rank:
+            return size + prod(layer.input_shape[:-1]) * rank
         case (
             kinds.Dense()
+            | kinds.TiedDense()
             | kinds.Conv2d()
+            | kinds.Conv1d()
             | kinds.MaxPool2d()
             | kinds.AveragePool2d()
             | kinds.Embedding()
             | kinds.AverageOverSequence()
+            | kinds.MaxOverSequence()
+            | kinds.AverageOverImage()
+            | kinds.PairwiseProducts()
         ):
             return size
         case _:

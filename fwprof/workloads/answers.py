@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwprof.errors import StoreError
 from fwprof.records import WorkloadPlan
+from fwprof.workloads.analysis import training_flops
 from fwprof.workloads.inputs import open_array, save_array, write_inputs
 from fwprof.workloads.weights import generator
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 CHECK_SAMPLES = 8
 """In a check batch: what differs shows in one sample as in a thousand, and large models must fit."""
+CHECK_FLOPS = 10**10
+"""A check step of more than this many FLOP takes as few samples as there are parts to accumulate,
+two at least; in float64 even those take seconds."""
 CURVE_STEPS = 20
 PARAMETER_STEPS = 3
 """After so many steps parameters are compared; later ones also differ by rounding alone."""
@@ -59,14 +63,24 @@ def write_check_inputs(plan: WorkloadPlan, seed: int, folder: Path) -> None:
     Raises:
         RequestError, StoreError: as `write_inputs`.
     """
-    write_inputs(plan, CHECK_SAMPLES, seed, folder, with_data_set=False)
+    write_inputs(plan, check_samples(plan), seed, folder, with_data_set=False)
     for path in sorted((folder / "weights").glob("*.npy")):
         value = open_array(path)
-        if value.ndim == 1:
+        # LoRA's second matrix begins at zero, which hides the first.
+        if value.ndim == 1 or not value.any():
             moves = generator(seed, f"check {path.stem}").standard_normal(value.shape)
             # Away from zero where all is positive: a variance stays one.
             moves = abs(moves) if value.min() > 0 else moves
             save_array(path, (value + SHIFT * moves).astype(value.dtype))
+
+
+def check_samples(plan: WorkloadPlan) -> int:
+    """Return how many samples a check batch has."""
+    assert plan.spec is not None, "models of the user's own are not verified"
+    parts = plan.spec.accumulate
+    enough = -(-CHECK_SAMPLES // parts) * parts
+    is_heavy = training_flops(plan.layers, enough) > CHECK_FLOPS
+    return max(2, parts) if is_heavy else enough
 
 
 def save_answers(answers: Answers, folder: Path) -> None:

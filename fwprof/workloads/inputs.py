@@ -7,7 +7,7 @@ Owns the folder's layout: `weights/<name>.npy`, `batches/<n>.inputs.npy` and `.t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from fwprof.contracts import Batch, LoadedWorkload
 from fwprof.errors import StoreError
 from fwprof.records import WorkloadPlan
 from fwprof.workloads.data import DataSet, load_data, target_form
-from fwprof.workloads.language import Shape, parameter_shapes, state_shapes
+from fwprof.workloads.language import parameter_shapes, sample_shape, state_shapes
 from fwprof.workloads.weights import starting_weights
 
 if TYPE_CHECKING:
@@ -51,7 +51,12 @@ def write_inputs(plan: WorkloadPlan, batch_size: int, seed: int, folder: Path, w
             save_array(folder / "batches" / f"{number}.targets.npy", batch.targets)
         for name in _ARRAYS if with_data_set else ():
             save_array(folder / "data" / f"{name}.npy", getattr(data, name))
-        index = {"data_set": data.name, "is_synthetic": data.is_synthetic, "batch_size": batch_size}
+        index = {
+            "data_set": data.name,
+            "is_synthetic": data.is_synthetic,
+            "is_trimmed": data.is_trimmed,
+            "batch_size": batch_size,
+        }
         (folder / "index.json").write_text(json.dumps(index))
     except OSError as error:
         raise StoreError(f"cannot write the inputs to {folder}", cause=str(error)) from error
@@ -75,10 +80,11 @@ def read_inputs(folder: Path, plan: WorkloadPlan) -> LoadedWorkload:
         name: np.array(open_array(folder / "weights" / f"{name}.npy", shape, "float32"))
         for name, shape in shapes.items()
     }
-    sample, (target_shape, target_dtype) = plan.spec.input, target_form(plan.spec)
+    sample, (target_shape, target_dtype) = sample_shape(plan.spec), target_form(plan.spec)
+    dtype = plan.spec.input.dtype
     batches = [
         Batch(
-            np.array(open_array(folder / "batches" / f"{n}.inputs.npy", (size, *sample.shape), sample.dtype)),
+            np.array(open_array(folder / "batches" / f"{n}.inputs.npy", (size, *sample), dtype)),
             np.array(
                 open_array(folder / "batches" / f"{n}.targets.npy", (size, *target_shape), target_dtype)
             ),
@@ -103,7 +109,10 @@ def read_data_set(folder: Path) -> DataSet:
         if samples != labels:
             raise StoreError(f"{folder} is damaged", cause=f"{samples} {split} samples, {labels} labels")
     return DataSet(
-        name=str(index.get("data_set")), is_synthetic=index.get("is_synthetic") is not False, **arrays
+        name=str(index.get("data_set")),
+        is_synthetic=index.get("is_synthetic") is not False,
+        is_trimmed=index.get("is_trimmed") is True,
+        **arrays,
     )
 
 
@@ -116,8 +125,13 @@ def save_array(path: Path, value: Array) -> None:
         np.lib.format.write_array(file, value, allow_pickle=False)
 
 
-def open_array(path: Path, shape: Shape | None = None, dtype: str | None = None) -> Array:
+def open_array(path: Path, shape: Sequence[int | None] | None = None, dtype: str | None = None) -> Array:
     """Map an array from a .npy file; nothing is unpickled.
+
+    Args:
+        path: of the file.
+        shape: that it must have; None: any, of the array or of one axis.
+        dtype: that it must have; None: any.
 
     Raises:
         StoreError: it is missing, damaged, or of another shape or type.
@@ -132,7 +146,11 @@ def open_array(path: Path, shape: Shape | None = None, dtype: str | None = None)
     except (ValueError, EOFError) as error:
         expected = f"; {shape} of {dtype} was expected" if shape else ""
         raise StoreError(f"{path} is damaged", cause=f"{error}{expected}") from error
-    if (shape is not None and value.shape != shape) or (dtype is not None and value.dtype != dtype):
+    is_of_shape = shape is None or (
+        value.ndim == len(shape)
+        and all(wanted in (None, found) for wanted, found in zip(shape, value.shape, strict=True))
+    )
+    if not is_of_shape or (dtype is not None and value.dtype != dtype):
         raise StoreError(
             f"{path} does not fit the workload",
             cause=f"expected {shape} of {dtype}, found {value.shape} of {value.dtype}",

@@ -17,7 +17,8 @@ from fwprof.configuration import suggest
 from fwprof.errors import RequestError, StoreError
 from fwprof.records import ResolvedLayer, Workload
 from fwprof.records import workload as kinds
-from fwprof.workloads.language import Shape, parameter_shapes, state_shapes, walk
+from fwprof.workloads.language import parameter_shapes, state_shapes, walk
+from fwprof.workloads.shapes import Shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,17 +43,19 @@ def starting_weights(
 
 
 def canonical_weights(layers: Sequence[ResolvedLayer], seed: int) -> dict[str, NDArray[np.float32]]:
-    """Return parameters, then statistics, by canonical name, in layer order.
+    """Return parameters, then statistics and what is frozen, by canonical name, in layer order.
 
     A value depends on the seed, the name and the shape only: changing one layer leaves the others'
     numbers alone. Kernels are Glorot uniform, tables normal, biases, beta and moving means 0, gamma
-    and moving variances 1. An LSTM's kernels are Glorot uniform too, over all four gates, the
+    and moving variances 1. The kernels of an LSTM or GRU are Glorot uniform too, over all gates, the
     recurrent one as well: an orthogonal one would need a factorisation, whose last bits depend on
-    the machine. Its forget gate's bias is 1.
+    the machine. An LSTM's forget gate's bias is 1. LoRA's first matrix is drawn as a table is, its
+    second is 0: so the first step begins with what the frozen layer gives.
 
     Source: Glorot & Bengio, Understanding the difficulty of training deep feedforward neural
     networks, 2010, equation 16; the forget gate's bias: Jozefowicz, Zaremba & Sutskever, An
-    Empirical Exploration of Recurrent Network Architectures, 2015.
+    Empirical Exploration of Recurrent Network Architectures, 2015; Hu et al., LoRA, 2021,
+        section 4.1.
     """
     shapes = parameter_shapes(layers) | state_shapes(layers)
     weights = {name: _initial(name, shape, seed) for name, shape in shapes.items()}
@@ -141,7 +144,7 @@ def _initial(name: str, shape: Shape, seed: int) -> NDArray[np.float32]:
     key = name.rpartition(".")[2]
     if key in ("gamma", "moving_variance"):
         return np.ones(shape, np.float32)
-    if key == "table":
+    if key in ("table", "lora_a"):
         return generator(seed, name).normal(0.0, TABLE_DEVIATION, shape).astype(np.float32)
     if not key.endswith("kernel"):
         return np.zeros(shape, np.float32)

@@ -38,7 +38,17 @@ IDS = partial(
     vocabulary=9,
 )
 SUPPORTED = {
-    **{name: LAYER_CASES[name] for name in ("dense", "batch norm over features", "lstm", "yes or no")},
+    **{
+        name: LAYER_CASES[name]
+        for name in (
+            "dense",
+            "batch norm over features",
+            "lstm",
+            "yes or no",
+            "numbers to predict",
+            "gradients accumulated",
+        )
+    },
     "ids": IDS,
 }
 """What the fake framework has layers for."""
@@ -68,7 +78,8 @@ def test_every_other_case_is_one_that_the_fake_refuses(build, name):
 
 def test_every_kind_of_layer_has_a_case():
     def kinds(specs):
-        return {type(each) for spec in specs for each in (spec, *getattr(spec, "layers", ()))}
+        inner = (kinds(getattr(spec, "layers", ())) for spec in specs)
+        return {type(spec) for spec in specs}.union(*inner)
 
     found = set().union(*(kinds(make().spec.layers) for make in LAYER_CASES.values()))
     assert found == set(layers.Layer.__args__) - {layers.Repeat}

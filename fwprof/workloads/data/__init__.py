@@ -11,6 +11,7 @@ from fwprof.workloads.data.dataset import DataSet
 from fwprof.workloads.data.dictionaries import load_dictionaries
 from fwprof.workloads.data.digits import load_digits
 from fwprof.workloads.data.synthetic import make_synthetic
+from fwprof.workloads.language import resolve
 
 __all__ = ["DataSet", "load_data", "target_form"]
 
@@ -33,4 +34,6 @@ def load_data(workload: Workload, seed: int) -> DataSet:
 
 def target_form(workload: Workload) -> tuple[tuple[int, ...], str]:
     """Return shape, without the batch dimension, and dtype of the targets that the loss takes."""
-    return ((workload.classes,), "float32") if workload.loss == "binary_cross_entropy" else ((), "int64")
+    if workload.loss != "cross_entropy":
+        return (workload.classes,), "float32"
+    return resolve(workload)[-1].output_shape[:-1], "int64"

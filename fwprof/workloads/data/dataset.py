@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fwprof.contracts import Batch
 from fwprof.errors import RequestError
 from fwprof.records import Workload
+from fwprof.workloads.text import PADDING
 from fwprof.workloads.weights import generator
 
 if TYPE_CHECKING:
@@ -18,15 +19,22 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 
+SORTED_TOGETHER = 8
+"""Batches whose sequences are sorted by length together."""
+
+
 @dataclass(frozen=True)
 class DataSet:
     """Samples and labels, split for training and validation.
 
     Args:
         train_inputs: `(samples, *input.shape)`, float32 or int64; so is `validation_inputs`.
-        train_targets: `(samples,)` int64 class labels, or `(samples, classes)` float32 of 0 and 1,
-            as the loss takes them; so is `validation_targets`.
+        train_targets: `(samples,)` int64 class labels, or `(samples, classes)` float32, as the loss
+            takes them; so is `validation_targets`.
         is_synthetic: made from the seed, so that its accuracy says nothing about a real task.
+        is_trimmed: a batch of sequences loses the padding in front that all of it have. Training
+            batches are then of sequences of about one length, as loaders that sort by length make
+            them.
     """
 
     name: str
@@ -35,6 +43,7 @@ class DataSet:
     validation_inputs: Array
     validation_targets: Array
     is_synthetic: bool
+    is_trimmed: bool = False
 
     def batches(self, count: int, batch_size: int) -> list[Batch]:
         """Return the first `count` training batches, starting over where the samples end.
@@ -46,7 +55,7 @@ class DataSet:
 
         self._check(batch_size)
         order = np.arange(count * batch_size) % len(self.train_targets)
-        return [self._train_batch(chosen) for chosen in np.split(order, count)]
+        return [self._train_batch(chosen) for chosen in self._cut(order, batch_size, generator(0, "cut"))]
 
     def epoch(self, number: int, batch_size: int, seed: int) -> Iterator[Batch]:
         """Yield every training sample once, shuffled anew each epoch; a partial batch is dropped.
@@ -55,23 +64,64 @@ class DataSet:
             RequestError: there are fewer samples than one batch holds.
         """
         self._check(batch_size)
-        order = generator(seed, f"epoch {number}").permutation(len(self.train_targets))
-        for start in range(0, len(order) - batch_size + 1, batch_size):
-            yield self._train_batch(order[start : start + batch_size])
+        random = generator(seed, f"epoch {number}")
+        order = random.permutation(len(self.train_targets))
+        for chosen in self._cut(order, batch_size, random):
+            yield self._train_batch(chosen)
 
     def training_batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield the training samples in their fixed order; the last batch may be smaller."""
-        return _in_order(self.train_inputs, self.train_targets, batch_size)
+        return self._in_order(self.train_inputs, self.train_targets, batch_size)
 
     def validation_batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield the validation samples in their fixed order; the last batch may be smaller."""
-        return _in_order(self.validation_inputs, self.validation_targets, batch_size)
+        return self._in_order(self.validation_inputs, self.validation_targets, batch_size)
+
+    def _cut(self, order: Array, batch_size: int, random: Generator) -> list[Array]:
+        """Cut samples into whole batches; what is left over is dropped."""
+        parts = [order[at : at + batch_size] for at in range(0, len(order) - batch_size + 1, batch_size)]
+        if not self.is_trimmed:
+            return parts
+        cut: list[Array] = []
+        for first in range(0, len(parts), SORTED_TOGETHER):
+            together = parts[first : first + SORTED_TOGETHER]
+            cut += self._sort_by_length(together, random)
+        return cut
+
+    def _sort_by_length(self, parts: list[Array], random: Generator) -> list[Array]:
+        import numpy as np
+
+        samples = np.concatenate(parts)
+        # Padding stands in front: the longer a sequence, the earlier its first id.
+        starts = (np.asarray(self.train_inputs)[samples] != PADDING).argmax(axis=1)
+        samples = samples[starts.argsort(kind="stable")]
+        size = len(parts[0])
+        return [samples[size * number : size * (number + 1)] for number in random.permutation(len(parts))]
 
     def _train_batch(self, chosen: Array) -> Batch:
         import numpy as np
 
         # Plain arrays: a memory-mapped one would hand frameworks a subclass that they do not know.
-        return Batch(np.asarray(self.train_inputs)[chosen], np.asarray(self.train_targets)[chosen])
+        inputs = np.asarray(self.train_inputs)[chosen]
+        return Batch(self._trim(inputs), np.asarray(self.train_targets)[chosen])
+
+    def _in_order(self, inputs: Array, targets: Array, batch_size: int) -> Iterator[Batch]:
+        import numpy as np
+
+        for start in range(0, len(targets), batch_size):
+            part = slice(start, start + batch_size)
+            # Copies: a memory-mapped part would hand frameworks a subclass that they do not know.
+            yield Batch(self._trim(np.array(inputs[part])), np.array(targets[part]))
+
+    def _trim(self, inputs: Array) -> Array:
+        """Leave out the positions that are padding in all sequences of the batch."""
+        import numpy as np
+
+        if not self.is_trimmed:
+            return inputs
+        is_used = (inputs != PADDING).any(axis=0)
+        trimmed: Array = np.ascontiguousarray(inputs[:, is_used.argmax() :])
+        return trimmed
 
     def _check(self, batch_size: int) -> None:
         count = len(self.train_targets)
@@ -82,15 +132,6 @@ class DataSet:
                 if self.is_synthetic
                 else "choose a smaller batch size",
             )
-
-
-def _in_order(inputs: Array, targets: Array, batch_size: int) -> Iterator[Batch]:
-    import numpy as np
-
-    for start in range(0, len(targets), batch_size):
-        part = slice(start, start + batch_size)
-        # Copies: a memory-mapped part would hand frameworks a subclass that they do not know.
-        yield Batch(np.array(inputs[part]), np.array(targets[part]))
 
 
 def split(count: int, test_fraction: float, random: Generator) -> tuple[Array, Array]:

@@ -125,7 +125,7 @@ class _Pass:
             x,
             self._of(path, "kernel"),
             window_strides=(layer.stride, layer.stride),
-            padding=layer.padding.upper(),
+            padding=_padding(layer.padding),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
 
@@ -179,6 +179,11 @@ class _Pass:
         zeros = jnp.zeros((len(x), layer.units), inputs.dtype)
         (last, _), outputs = lax.scan(step, (zeros, zeros), inputs.swapaxes(0, 1))
         return outputs.swapaxes(0, 1) if layer.return_sequences else last
+
+
+def _padding(padding: str | int) -> Any:
+    """Return what lax takes: a name, or the zeros before and after each axis."""
+    return padding.upper() if isinstance(padding, str) else [(padding, padding)] * 2
 
 
 def _pool(x: jax.Array, size: int, start: float, reduce: Any) -> jax.Array:
