@@ -17,7 +17,7 @@ from fwprof.errors import RequestError
 from fwprof.records import Scalar, Workload, WorkloadPlan
 from fwprof.records.workload import SyntheticData
 from fwprof.workloads.analysis import parameter_count, traffic_bytes, training_flops
-from fwprof.workloads.language import resolve
+from fwprof.workloads.language import is_trimmed, resolve
 from fwprof.workloads.weights import read_weights
 
 __all__ = ["QUICK_SET", "batch_size_for", "builtin_names", "find_workload", "plan_workload"]
@@ -90,8 +90,9 @@ def plan_workload(workload: Workload, batch_size: int) -> WorkloadPlan:
         spec=workload,
         layers=layers,
         parameter_count=parameter_count(layers),
-        flops=training_flops(layers, batch_size),
-        traffic_bytes=traffic_bytes(layers, batch_size, workload.optimizer),
+        # Of batches whose length changes there is no one count.
+        flops=None if is_trimmed(workload) else training_flops(layers, batch_size),
+        traffic_bytes=None if is_trimmed(workload) else traffic_bytes(layers, batch_size, workload.optimizer),
     )
 
 

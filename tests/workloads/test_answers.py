@@ -9,7 +9,7 @@ import pytest
 
 from fwprof.errors import StoreError
 from fwprof.workloads import find_workload, plan_workload
-from fwprof.workloads.answers import Answers, load_answers, save_answers, write_check_inputs
+from fwprof.workloads.answers import Answers, check_samples, load_answers, save_answers, write_check_inputs
 from fwprof.workloads.inputs import read_inputs
 
 
@@ -39,6 +39,20 @@ optimizer: {kind: adam, learning_rate: 1e-3}
     for name, value in flat.items():
         assert not np.isin(value, (0.0, 1.0)).any(), name
     assert loaded.weights["2.moving_variance"].min() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "samples"),
+    [("mlp", {}, 8), ("mlp", {"accumulate": 3}, 9), ("resnet18", {}, 2), ("resnet18", {"accumulate": 4}, 4)],
+)
+def test_check_batches_are_small_and_can_be_cut(name: str, changes: dict[str, int], samples: int) -> None:
+    assert check_samples(plan_workload(find_workload(name, changes), 12)) == samples
+
+
+def test_what_begins_at_zero_is_moved_so_that_it_hides_nothing(tmp_path: Path) -> None:
+    plan = plan_workload(find_workload("finetune-lora"), 16)
+    write_check_inputs(plan, 0, tmp_path)
+    assert all(value.any() for value in read_inputs(tmp_path, plan).weights.values())
 
 
 def test_answers_come_back_as_they_were(tmp_path: Path) -> None:

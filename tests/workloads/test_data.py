@@ -43,7 +43,11 @@ def test_data_have_the_declared_shape_and_the_same_seed_gives_the_same(name: str
     assert first.train_inputs.dtype == first.validation_inputs.dtype == workload.input.dtype
     shape, dtype = target_form(workload)
     assert (first.train_targets.shape[1:], first.train_targets.dtype) == (shape, dtype)
-    assert set(first.train_targets.ravel().tolist()) <= set(range(max(workload.classes, 2)))
+    if workload.loss == "mean_squared_error":
+        assert abs(first.train_targets.mean()) < 1
+        assert 0.5 < first.train_targets.std() < 2
+    else:
+        assert set(first.train_targets.ravel().tolist()) <= set(range(max(workload.classes, 2)))
     assert np.array_equal(first.train_inputs, again.train_inputs)
     assert np.array_equal(first.validation_targets, again.validation_targets)
     assert not np.array_equal(first.train_inputs, other.train_inputs)
@@ -119,6 +123,62 @@ def test_yes_and_no_can_be_learnt() -> None:
 )
 def test_padding_where_there_are_no_such_sequences_is_refused(name: str, changes: dict[str, int]) -> None:
     with pytest.raises(RequestError, match=r"has no sequences of ids that could be \d+ long or longer"):
+        load_data(find_workload(name, changes), 0)
+
+
+def test_numbers_to_predict_are_a_rule_of_the_inputs_and_a_little_noise() -> None:
+    data = load_data(find_workload("regression"), 0)
+    inputs = np.concatenate((data.train_inputs, np.ones((len(data.train_inputs), 1))), axis=1)
+    _, (left,), _, _ = np.linalg.lstsq(inputs, data.train_targets[:, 0], rcond=None)
+    assert np.sqrt(left / len(inputs)) == pytest.approx(0.1, rel=0.05)
+    assert data.train_targets.std() == pytest.approx(1, rel=0.05)
+
+
+def test_columns_have_ids_of_their_own() -> None:
+    ids = load_data(find_workload("recommender-embedding"), 0).train_inputs
+    assert (ids // 1000 == np.arange(26)).all()
+    counts = np.bincount(ids[:, 7] - 7000, minlength=1000)
+    assert counts[0] == pytest.approx(2 * counts[1], rel=0.15)
+
+
+def test_the_target_of_a_position_is_the_id_that_follows() -> None:
+    data = load_data(find_workload("gpt", {"data.samples": 64}), 0)
+    assert np.array_equal(data.train_inputs[:, 1:], data.train_targets[:, :-1])
+    pairs = np.stack((data.train_inputs.ravel(), data.train_targets.ravel()))
+    commonest = np.bincount(pairs[1][pairs[0] == 0]).max() / (pairs[0] == 0).sum()
+    assert commonest > 0.4  # half of them follow by the rule
+
+
+def test_trimmed_batches_are_as_long_as_their_longest_text_and_of_many_lengths() -> None:
+    workload = find_workload("dynamic", {"data.samples": 256})
+    data = load_data(workload, 0)
+    batches = data.batches(8, 32)
+    assert all((batch.inputs[:, 0] != text.PADDING).any() for batch in batches)
+    lengths = [batch.inputs.shape[1] for batch in batches]
+    assert len(set(lengths)) >= 6
+    assert max(lengths) > 60
+    assert min(lengths) < 30
+    assert lengths != sorted(lengths)
+    seen = np.concatenate([np.pad(b.inputs, ((0, 0), (80 - b.inputs.shape[1], 0))) for b in batches])
+    assert {row.tobytes() for row in seen} == {row.tobytes() for row in data.train_inputs}
+    for batch in data.epoch(1, 32, seed=0):
+        used = (batch.inputs != text.PADDING).sum(axis=1)
+        assert used.max() == batch.inputs.shape[1]
+    assert all(batch.inputs.shape[1] <= 80 for batch in data.validation_batches(32))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("text-lstm", {"data.min_length": None, "data.is_trimmed": True}, "no sequences whose length could"),
+        ("recommender-embedding", {"layers[0].vocabulary": 26_001}, "no 26 columns that share the ids"),
+        ("mlp", {"data.has_columns": True}, "no 784 columns"),
+    ],
+)
+def test_properties_that_the_input_cannot_have_are_refused(
+    name: str, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(RequestError, match=message):
         load_data(find_workload(name, changes), 0)
 
 

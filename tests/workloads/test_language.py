@@ -10,7 +10,8 @@ import pytest
 
 from fwprof.errors import RequestError
 from fwprof.records import ResolvedLayer, Workload
-from fwprof.workloads.language import parameter_shapes, resolve, state_shapes
+from fwprof.records.workload import SyntheticData
+from fwprof.workloads.language import parameter_shapes, resolve, sample_shape, state_shapes
 
 
 def workload(
@@ -88,6 +89,41 @@ def last(*layers: dict[str, Any], shape: tuple[int, ...], dtype: str = "float32"
             (5, 3),
             {"0.kernel": (6, 12), "0.recurrent_kernel": (3, 12), "0.bias": (12,)},
         ),
+        (
+            layer("gru", units=3),
+            (5, 6),
+            (3,),
+            {
+                "0.kernel": (6, 9),
+                "0.recurrent_kernel": (3, 9),
+                "0.bias": (9,),
+                "0.recurrent_bias": (9,),
+            },
+        ),
+        (
+            layer("conv2d", filters=4, size=3, stride=2, padding=1, use_bias=False),
+            (8, 7, 2),
+            (4, 4, 4),
+            {"0.kernel": (3, 3, 2, 4)},
+        ),
+        (layer("conv1d", filters=4, size=3), (8, 2), (6, 4), {"0.kernel": (3, 2, 4), "0.bias": (4,)}),
+        (
+            layer("conv1d", filters=4, size=3, stride=2, padding="same", use_bias=False),
+            (7, 2),
+            (4, 4),
+            {"0.kernel": (3, 2, 4)},
+        ),
+        (layer("max_pool2d", size=3, stride=2, padding=1), (8, 7, 2), (4, 4, 2), {}),
+        (layer("max_over_sequence"), (5, 6), (6,), {}),
+        (layer("first_of_sequence"), (5, 6), (6,), {}),
+        (layer("average_over_image"), (4, 5, 6), (6,), {}),
+        (layer("pairwise_products"), (4, 6), (6,), {}),
+        (
+            layer("dense", units=3, lora_rank=2),
+            (5,),
+            (3,),
+            {"0.lora_a": (5, 2), "0.lora_b": (2, 3)},
+        ),
     ],
 )
 def test_each_layer_has_its_shapes_and_parameters(
@@ -136,6 +172,89 @@ def test_layers_in_a_residual_are_named_below_it() -> None:
         "1.kernel",
     ]
     assert layers[0].parameters == {}
+
+
+def test_what_a_low_rank_layer_corrects_is_not_trained() -> None:
+    layers = resolve(workload(layer("dense", units=10, lora_rank=2), shape=(5,)))
+    assert state_shapes(layers) == {"0.kernel": (5, 10), "0.bias": (10,)}
+
+
+def test_frozen_layers_keep_their_names_and_train_nothing() -> None:
+    block = [layer("dense", units=4), layer("residual", layers=[layer("batch_norm")])]
+    layers = resolve(workload(layer("frozen", layers=block), layer("dense", units=10), shape=(4,)))
+    assert [(each.path, each.is_frozen) for each in layers] == [("0", True), ("1", True), ("2", False)]
+    assert list(parameter_shapes(layers)) == ["2.kernel", "2.bias"]
+    norm = ["gamma", "beta", "moving_mean", "moving_variance"]
+    assert list(state_shapes(layers)) == ["0.kernel", "0.bias", *(f"1.0.{name}" for name in norm)]
+    assert layers[1].inner[0].is_frozen
+
+
+def test_branches_are_joined_along_the_last_axis_and_named_by_their_number() -> None:
+    branches = [
+        layer("dense", units=3),
+        layer("chain", layers=[layer("dense", units=2), layer("dense", units=4)]),
+        layer("chain"),
+    ]
+    (joined, _) = resolve(workload(layer("branches", layers=branches), layer("dense", units=10), shape=(5,)))
+    assert joined.output_shape == (3 + 4 + 5,)
+    assert [name for name in parameter_shapes([joined]) if "kernel" in name] == [
+        "0.0.kernel",
+        "0.1.0.kernel",
+        "0.1.1.kernel",
+    ]
+
+
+def test_branches_of_one_shape_are_added() -> None:
+    branches = [layer("dense", units=10), layer("dense", units=10, use_bias=False)]
+    (added,) = resolve(workload(layer("branches", layers=branches, join="add"), shape=(5,)))
+    assert added.output_shape == (10,)
+
+
+def test_a_tied_layer_names_the_table_that_it_shares() -> None:
+    table = layer("embedding", vocabulary=10, units=4)
+    layers = resolve(workload(table, layer("layer_norm"), layer("tied_dense"), shape=(5,), dtype="int64"))
+    assert (layers[2].table, layers[2].parameters) == ("0.table", {})
+    assert layers[2].output_shape == (5, 10)
+
+
+def test_every_position_may_be_classified_where_the_inputs_are_ids() -> None:
+    layers = [layer("embedding", vocabulary=10, units=4), layer("dense", units=10)]
+    assert resolve(workload(*layers, shape=(5,), dtype="int64"))[-1].output_shape == (5, 10)
+
+
+def test_a_workload_that_trains_nothing_is_refused() -> None:
+    frozen = layer("frozen", layers=[layer("dense", units=10)])
+    with pytest.raises(RequestError, match="w: there is nothing to learn"):
+        resolve(workload(frozen, shape=(4,)))
+
+
+@pytest.mark.parametrize(
+    ("layers", "classes", "expected"),
+    [
+        ([layer("flatten")], 40, r"layer 1 \(flatten\) needs sequences of one length"),
+        (
+            [layer("position_embedding"), layer("max_over_sequence")],
+            4,
+            r"layer 1 \(position_embedding\) needs",
+        ),
+        (
+            [layer("attention", heads=2, causal=True), layer("max_over_sequence")],
+            4,
+            r"layer 1 \(attention\) needs sequences",
+        ),
+    ],
+)
+def test_layers_of_one_length_are_refused_where_lengths_change(
+    layers: list[dict[str, Any]], classes: int, expected: str
+) -> None:
+    table = layer("embedding", vocabulary=9, units=4)
+    fixed = workload(table, *layers, shape=(10,), classes=classes, dtype="int64")
+    data = SyntheticData(min_length=2, is_trimmed=True)
+    changing = msgspec.structs.replace(fixed, data=data)
+    assert (sample_shape(fixed), sample_shape(changing)) == ((10,), (None,))
+    assert resolve(fixed)
+    with pytest.raises(RequestError, match=expected):
+        resolve(changing)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +318,52 @@ def test_layers_in_a_residual_are_named_below_it() -> None:
             r"more than 10000 layers",
         ),
         ([layer("dense", units=10**30)], (4,), "float32", r"more than 1e\+12 parameters"),
+        ([layer("conv1d", filters=1, size=5)], (4, 2), "float32", r"kernel of 5 that does not fit"),
+        ([layer("conv1d", filters=1, size=1)], (4,), "float32", r"\(conv1d\) needs a sequence"),
+        ([layer("gru", units=3)], (8,), "float32", r"\(gru\) needs a sequence"),
+        ([layer("max_over_sequence")], (8,), "float32", r"\(max_over_sequence\) needs a sequence"),
+        ([layer("first_of_sequence")], (8,), "float32", r"\(first_of_sequence\) needs a sequence"),
+        ([layer("average_over_image")], (8, 2), "float32", r"\(average_over_image\) needs an image"),
+        ([layer("pairwise_products")], (1, 2), "float32", r"\(pairwise_products\) needs two rows at least"),
+        ([layer("tied_dense")], (4,), "float32", r"has no embedding before it to share a table with"),
+        (
+            [layer("embedding", vocabulary=3, units=2), layer("dense", units=3), layer("tied_dense")],
+            (4,),
+            "int64",
+            r"layers\[2\] \(tied_dense\) shares a table of 2 units .*given floats \(4, 3\)",
+        ),
+        ([layer("max_pool2d", size=2, padding=2)], (4, 4, 1), "float32", r"pads by more than half a window"),
+        (
+            [layer("branches", layers=[layer("flatten"), layer("dropout", rate=0)])],
+            (4, 2),
+            "float32",
+            r"cannot concatenate what its branches give .*floats \(8,\), floats \(4, 2\)",
+        ),
+        (
+            [layer("branches", layers=[layer("dense", units=1), layer("dense", units=2)], join="add")],
+            (4,),
+            "float32",
+            r"cannot add what its branches give .*floats \(1,\), floats \(2,\)",
+        ),
+        (
+            [layer("branches", layers=[layer("chain"), layer("chain")])],
+            (4,),
+            "int64",
+            r"cannot concatenate what its branches give .*ids \(4,\), ids \(4,\)",
+        ),
+        (
+            [layer("branches", layers=[layer("repeat", times=2, layers=[layer("flatten")])] * 2)],
+            (4,),
+            "float32",
+            r"layers\[0\]\.layers\[0\] \(repeat\) cannot be a branch by itself .*put it into a chain",
+        ),
+        ([layer("frozen", layers=[])], (4,), "float32", r"\(frozen\) must freeze something"),
+        (
+            [layer("frozen", layers=[layer("dropout", rate=0.1)])],
+            (4,),
+            "float32",
+            r"layers\[0\]\.layers\[0\] \(dropout\) would change what a frozen part gives",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_by_place_and_shape(

@@ -64,6 +64,14 @@ def test_moving_statistics_start_at_zero_mean_and_unit_variance() -> None:
     assert weights["1.moving_variance"].tolist() == [1, 1, 1]
 
 
+def test_a_low_rank_correction_starts_at_nothing() -> None:
+    weights = canonical_weights(resolve(find_workload("finetune-lora")), 0)
+    firsts, seconds = ([v for name, v in weights.items() if name.endswith(end)] for end in ("_a", "_b"))
+    assert len(firsts) == len(seconds) == 4
+    assert all(value.any() for value in firsts)
+    assert not any(value.any() for value in seconds)
+
+
 def test_an_lstm_starts_open_to_what_it_knows() -> None:
     weights = canonical_weights(resolve(find_workload("text-lstm")), 0)
     gates = weights["1.bias"].reshape(4, 128)

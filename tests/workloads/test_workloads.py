@@ -17,18 +17,12 @@ from fwprof.records.workload import Layer
 from fwprof.workloads import QUICK_SET, batch_size_for, builtin_names, find_workload, plan_workload
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "workloads.md"
+BUILTIN_PAGE = PAGE.with_name("built-in-workloads.md")
 
 
 def test_the_built_in_workloads_are_named_like_their_files() -> None:
-    assert builtin_names() == (
-        "dictionaries-lstm",
-        "digits-mlp",
-        "lenet",
-        "mlp",
-        "mlp-small",
-        "text-lstm",
-        "transformer-encoder",
-    )
+    assert {"mlp", "bert", "resnet50", "dynamic"} < set(builtin_names())
+    assert list(builtin_names()) == sorted(builtin_names())
     for name in builtin_names():
         workload = find_workload(name)
         assert workload.name == name
@@ -44,6 +38,12 @@ def test_a_misspelt_workload_is_refused_with_the_nearest() -> None:
     with pytest.raises(RequestError, match="there is no workload 'x9'") as caught:
         find_workload("x9")
     assert caught.value.next == "choose one of these, or name a .yaml file that exists"
+
+
+def test_a_batch_that_cannot_be_cut_into_its_parts_is_refused() -> None:
+    with pytest.raises(RequestError, match="a batch of 10 cannot be cut into equal parts") as caught:
+        plan_workload(find_workload("mlp", {"accumulate": 4}), 10)
+    assert caught.value.next == "choose a batch size that is a multiple of 4"
 
 
 def test_a_workload_is_read_from_a_file(tmp_path: Path) -> None:
@@ -98,15 +98,35 @@ def test_listing_workloads_loads_no_numbers_library() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_the_reference_page_lists_every_layer_and_every_built_in_with_its_parameters() -> None:
+def test_the_reference_page_lists_every_layer_with_its_fields() -> None:
     rows = dict(re.findall(r"^\| `([a-z0-9_-]+)` +\|(.*)$", PAGE.read_text(), flags=re.MULTILINE))
     for kind in get_args(Layer):
         assert str(kind.__struct_config__.tag) in rows
         for field in kind.__struct_fields__:
             assert f"`{field}" in rows[str(kind.__struct_config__.tag)]
-    for name in builtin_names():
-        plan = plan_workload(find_workload(name), 1)
-        assert f"{plan.parameter_count:,}" in rows[name]
+
+
+SECTION = re.compile(r"^### `(?P<name>.+?)`\n(?P<text>.*?)(?=^##|\Z)", flags=re.MULTILINE | re.DOTALL)
+COUNT = re.compile(
+    r"^- (?P<what>parameters|FLOP): `(?P<formula>[0-9·+*() ]+)` = (?P<number>[0-9,]+)$", flags=re.M
+)
+
+
+def test_every_built_in_has_a_section_with_its_counts_by_hand() -> None:
+    sections = {found["name"]: found["text"] for found in SECTION.finditer(BUILTIN_PAGE.read_text())}
+    assert set(sections) == set(builtin_names())
+    for name, text in sections.items():
+        workload = find_workload(name)
+        plan = plan_workload(workload, 8)
+        counts = {found["what"]: found for found in COUNT.finditer(text)}
+        expected = {"parameters": plan.parameter_count}
+        expected |= {"FLOP": plan.flops // 8} if plan.flops is not None else {}
+        assert counts.keys() == expected.keys(), name
+        for what, number in expected.items():
+            by_hand = eval(counts[what]["formula"].replace("·", "*"))
+            assert by_hand == int(counts[what]["number"].replace(",", "")) == number, (name, what)
+        sizes = dict.fromkeys((workload.batch_size["cpu"], workload.batch_size["default"]))
+        assert f"Batch {', '.join(f'{size:,}' for size in sizes)}." in re.sub(r"\s+", " ", text), name
 
 
 def test_the_example_on_the_reference_page_is_a_workload() -> None:
