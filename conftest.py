@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections import Counter
 
+import hypothesis
 import pytest
 
 NOT_HERE = ("card", "CUDA", "mount a file system")
@@ -23,6 +24,9 @@ def pytest_configure(config: pytest.Config) -> None:
     closed, and says so in whatever test runs when it is collected.
     """
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+    # How long an example takes is the machine's load, and no bug.
+    hypothesis.settings.register_profile("fwprof", deadline=None)
+    hypothesis.settings.load_profile("fwprof")
     config.stash[STATE] = tempfile.TemporaryDirectory(prefix="fwprof-state-")
     os.environ["FWPROF_STATE"] = config.stash[STATE].name
 

@@ -100,6 +100,12 @@ METRICS = _table(
         kind="derived",
     ),
     Metric(
+        name="compilations",
+        unit="1",
+        better="neither",
+        meaning="programs traced or compiled from the first step on, timing included",
+    ),
+    Metric(
         name="host_peak",
         unit="bytes",
         better="lower",

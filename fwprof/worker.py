@@ -26,6 +26,7 @@ from fwprof.errors import FwprofError, PluginContractError, PluginUnavailableErr
 from fwprof.execution.session import InvalidResultError, Session, SystemClock
 from fwprof.loading import open_plugins, require_methods
 from fwprof.records import HOST, CellPlan, Description, Failure, Fate, PluginRef, Reading, StageName, frames
+from fwprof.workloads.language import is_trimmed
 
 if TYPE_CHECKING:
     import pluggy
@@ -145,6 +146,7 @@ class Worker:
             clock=self._clock,
             probe=host.HostProbe() if self._is_isolated else None,
             trained=trained or None,
+            kinds=len(self._staged) if cell.workload.spec and is_trimmed(cell.workload.spec) else 1,
         )
         startup = self._session.first_steps(built.import_ns, built.build_ns)
         # A framework that compiles at the first call knows only now what it made of the model.

@@ -206,7 +206,7 @@ def test_tukey_of_two_cells_is_the_paired_t_test() -> None:
         assert statistics.separated_pairs([[0.0, value - shift] for value in differences]) == separated
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.lists(st.floats(-1, 1), min_size=4, max_size=4), min_size=5, max_size=5),
     st.permutations(range(4)),

@@ -99,6 +99,8 @@ def session_values(
         for measurement in cell.measurements
         if measurement.startup is not None and not measurement.replica
     }
+    if metric == "compilations":
+        return _compilations(cell)
     if metric in STARTUP:
         return {number: getattr(startup, STARTUP[metric]) for number, startup in startups.items()}
     if metric == "compile_time":
@@ -110,6 +112,17 @@ def session_values(
         }
     value = _reading(cell, metric)
     return {} if value is None else {0: value}
+
+
+def _compilations(cell: CellResult) -> Mapping[int, float]:
+    """Return how many programs each session traced or compiled; of several workers, the most."""
+    found: dict[int, float] = {}
+    for measurement in cell.measurements:
+        if measurement.startup is not None and not measurement.replica:
+            blocks = (*measurement.warm_up, *measurement.blocks)
+            count = measurement.startup.compilations + sum(block.compilations for block in blocks)
+            found[measurement.session] = max(count, found.get(measurement.session, 0))
+    return found
 
 
 def _reading(cell: CellResult, metric: str) -> float | None:

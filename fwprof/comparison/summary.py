@@ -125,7 +125,7 @@ def metrics_of(subject: Subject) -> dict[str, MetricValue]:
     """Return every metric of the common table, null with its reason where it has no value."""
     metrics = {name: _with_outliers(value, name, subject) for name, value in times_of(subject).items()}
     metrics["throughput"] = _throughput(subject, metrics["pipelined_step_time"])
-    for name in (*STARTUP, "compile_time"):
+    for name in (*STARTUP, "compile_time", "compilations"):
         values = session_values(subject.cell, subject.plan, name, subject.sessions)
         metrics[name] = _single(name, median(values.values()) if values else None, _why_no_time(subject))
     for name in ("host_peak", "host_import"):

@@ -59,6 +59,8 @@ class Session:
         probe: reads what the host does during a block; None reads nothing.
         trained: names of the parameters that must have gradients; None where only the framework
             knows them (the user's own model).
+        kinds: batches in a row that are of different shapes: each is met before the warm-up, and
+            whatever is timed takes them equally often.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Session:
         clock: Clock,
         probe: HostProbe | None = None,
         trained: frozenset[str] | None = None,
+        kinds: int = 1,
     ) -> None:
         self.model = model
         self.programs = programs
@@ -79,6 +82,7 @@ class Session:
         self._clock = clock
         self._probe = probe
         self._trained = trained
+        self._kinds = kinds
         self._typical_ns: dict[ProgramName, float] = {}
 
     def first_steps(self, import_ns: int, build_ns: int) -> Startup:
@@ -87,10 +91,17 @@ class Session:
         Raises:
             InvalidResultError: the loss is not a finite number.
         """
+        compilations = self.model.compilations()
         first, result = self._timed_step()
         self._require_finite(self.programs.read(result)[0], "in the first step")
         second, _ = self._timed_step()
-        return Startup(import_ns=import_ns, build_ns=build_ns, first_step_ns=first, second_step_ns=second)
+        return Startup(
+            import_ns=import_ns,
+            build_ns=build_ns,
+            first_step_ns=first,
+            second_step_ns=second,
+            compilations=self.model.compilations() - compilations,
+        )
 
     def _timed_step(self) -> tuple[int, Result]:
         batch = next(self._batches)
@@ -102,7 +113,7 @@ class Session:
     def warm_up(self, program: ProgramName, cap_ns: int) -> tuple[tuple[Block, ...], bool]:
         """Run one program until two windows in a row agree, or cap_ns has passed.
 
-        The first call, which may compile, stands before the windows and outside the cap.
+        The first calls, which may compile, stand before the windows and outside the cap.
 
         Returns:
             The windows as blocks, and whether they became steady.
@@ -111,11 +122,12 @@ class Session:
             InvalidResultError: the loss is not a finite number at the end.
         """
         call, wait = self._callables(program)
+        compilations = self.model.compilations()
         first_ns = self._spend(call, wait)
         values_per_window = self._schedule.warm_up_steps
         # Two windows must fit into a small cap too.
         window_ns = min(WINDOW_NS, cap_ns // 2)
-        group = max(1, math.ceil(VALUE_NS / max(first_ns, 1)))
+        group = self._whole(max(1, math.ceil(VALUE_NS / max(first_ns, 1))))
         windows: list[Block] = []
         medians: list[float] = []
         begin = self._clock.now_ns()
@@ -128,6 +140,7 @@ class Session:
                 if self._clock.now_ns() - begin >= cap_ns and len(windows) > 0:
                     break
             medians.append(statistics.median(values) / group)
+            before, compilations = compilations, self.model.compilations()
             windows.append(
                 Block(
                     round=len(windows),
@@ -136,6 +149,7 @@ class Session:
                     start_ns=start,
                     step_ns=tuple(values),
                     steps_per_value=group,
+                    compilations=compilations - before,
                 )
             )
             elapsed = self._clock.now_ns() - begin
@@ -143,7 +157,7 @@ class Session:
                 is_steady = abs(medians[-1] / medians[-2] - 1) <= self._schedule.steady_tolerance
                 if is_steady or elapsed >= cap_ns:
                     break
-            group = max(1, math.ceil(VALUE_NS / max(medians[-1], 1)))
+            group = self._whole(max(1, math.ceil(VALUE_NS / max(medians[-1], 1))))
         self._typical_ns[program] = medians[-1]
         if program == "run":
             _, result = self._timed_step()
@@ -151,8 +165,8 @@ class Session:
         return tuple(windows), is_steady
 
     def _spend(self, call: Callable[[Staged], Result], wait: Callable[[Result], None]) -> int:
-        """Make the first call, which may compile, then return how long a second one takes, ns."""
-        self._time(call, wait, 1)
+        """Make the first calls, which may compile, then return how long another one takes, ns."""
+        self._time(call, wait, self._kinds)
         return self._time(call, wait, 1)[0][0]
 
     def run_block(self, round_: int, order: int, program: ProgramName, *, reset: bool) -> Block:
@@ -183,7 +197,7 @@ class Session:
             self._time(call, wait, lead_in)
             start = self._clock.now_ns()
             if program == "pipelined":
-                count = max(self._schedule.pipelined_steps, self._step_count(typical_ns))
+                count = self._whole(max(self._schedule.pipelined_steps, self._step_count(typical_ns)))
                 values, result = self._time_pipelined(count), None
             else:
                 count = 1
@@ -262,9 +276,13 @@ class Session:
     def _step_count(self, typical_ns: float) -> int:
         """Return how many steps make a block of about `block_ns`."""
         if typical_ns > self._schedule.block_ns:
-            return 1
+            return self._kinds
         steps = round(self._schedule.block_ns / typical_ns) if typical_ns else 0
-        return max(self._schedule.min_block_steps, steps)
+        return self._whole(max(self._schedule.min_block_steps, steps))
+
+    def _whole(self, count: int) -> int:
+        """Round up, so that every kind of batch is met equally often."""
+        return -(-count // self._kinds) * self._kinds
 
     def _lead_in_count(self, typical_ns: float) -> int:
         if typical_ns > self._schedule.no_lead_in_above_ns:

@@ -74,6 +74,8 @@ class Startup(Record, frozen=True, kw_only=True):
     build_ns: int
     first_step_ns: int
     second_step_ns: int
+    compilations: int = 0
+    """Compilations or traces during the two steps."""
 
 
 class Description(Record, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fwprof.configuration import parse_scalar, parse_yaml, read_toml_table, read_yaml
@@ -75,7 +75,6 @@ def test_scalars_mean_what_yaml_1_2_says_and_no_number_is_endless(text: str, val
     assert type(found) is type(value)
 
 
-@settings(deadline=None)  # the machine's load is no bug
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_number_python_writes_is_read_back(number: float) -> None:
     assert parse_scalar(repr(number)) == number
@@ -177,7 +176,6 @@ def test_long_and_unprintable_words_are_shortened_in_messages() -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
-@settings(deadline=None)  # the machine's load is no bug
 @given(st.text(max_size=60))
 def test_any_text_is_either_read_or_refused_as_a_request(text: str) -> None:
     with pytest.raises(RequestError, match=r"w\.yaml"):

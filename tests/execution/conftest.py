@@ -69,11 +69,12 @@ class Scripted:
 def scripted(clock: FakeClock) -> Callable[..., tuple[Scripted, Session]]:
     """Make a session over two batches of programs with these lengths, ns."""
 
-    def make(**lengths_ns: int) -> tuple[Scripted, Session]:
+    def make(kinds: int = 1, **lengths_ns: int) -> tuple[Scripted, Session]:
         lengths = {"forward": 100_000, "forward_backward": 300_000, "run": 400_000, "next_batch": 20_000}
         script = Scripted(clock, {**lengths, **lengths_ns})
         model: Any = script
-        return script, Session(model, model, [0, 1], Schedule(), clock=clock)
+        batches = range(max(2, kinds))
+        return script, Session(model, model, batches, Schedule(), clock=clock, kinds=kinds)
 
     return make
 

@@ -204,6 +204,35 @@ def test_compilations_during_a_block_are_counted(scripted: Make) -> None:
     assert block.compilations >= len(block.step_ns)
 
 
+def test_batches_of_different_shapes_are_all_met_before_the_warm_up_and_equally_often_in_a_block(
+    scripted: Make,
+) -> None:
+    script, session = scripted(kinds=3, run=MS)
+    session.warm_up("run", 1_000 * MS)
+    assert script.batches[:4] == [0, 1, 2, 0]
+    for program, count in (("run", 9), ("pipelined", 9)):
+        script.batches.clear()
+        block = session.run_block(0, 0, program, reset=False)
+        timed = script.batches[block.lead_in_count :]
+        assert len(block.step_ns) * block.steps_per_value == count
+        assert {timed.count(kind) for kind in range(3)} == {count // 3}
+
+
+def test_a_step_longer_than_a_block_is_still_timed_on_every_shape(scripted: Make) -> None:
+    _, session = scripted(kinds=3, run=20 * MS)
+    session.warm_up("run", 1_000 * MS)
+    assert len(session.run_block(0, 0, "run", reset=False).step_ns) == 3
+
+
+def test_compilations_are_counted_from_the_first_step_on(scripted: Make) -> None:
+    script, session = scripted(compilations=1)
+    startup = session.first_steps(0, 0)
+    blocks, _ = session.warm_up("run", 1_000 * MS)
+    counted = startup.compilations + sum(block.compilations for block in blocks)
+    # The look at the last loss comes after the windows.
+    assert counted == len(script.calls) - 3
+
+
 def test_a_warm_up_stops_when_two_windows_agree(scripted: Make, clock: FakeClock) -> None:
     _, session = scripted(run=MS)
     begin = clock.now_ns()

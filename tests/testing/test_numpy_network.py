@@ -74,7 +74,7 @@ def loss_at(network, values, inputs, targets):
 
 @pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN.keys())
 @given(seed=st.integers(0, 2**16))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_gradients_are_the_slope_of_the_loss(hidden, seed):
     network, random = make_network((*hidden, DENSE), seed)
     inputs, targets = random.normal(size=(BATCH, FEATURES)), random.integers(0, CLASSES, BATCH)
