@@ -115,13 +115,15 @@ def session_values(
 
 
 def _compilations(cell: CellResult) -> Mapping[int, float]:
-    """Return how many programs each session traced or compiled; of several workers, the most."""
+    """Return how many programs a worker traced or compiled in each session."""
     found: dict[int, float] = {}
     for measurement in cell.measurements:
         if measurement.startup is not None and not measurement.replica:
+            # A sequential session has several workers, and each warms up from round 0.
+            workers = sum(block.program == "run" and block.round == 0 for block in measurement.warm_up)
             blocks = (*measurement.warm_up, *measurement.blocks)
-            count = measurement.startup.compilations + sum(block.compilations for block in blocks)
-            found[measurement.session] = max(count, found.get(measurement.session, 0))
+            later = sum(block.compilations for block in blocks) / max(1, workers)
+            found[measurement.session] = measurement.startup.compilations + later
     return found
 
 

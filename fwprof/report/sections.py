@@ -12,6 +12,7 @@ import msgspec
 
 from fwprof.records.result import LABELS
 from fwprof.report import figures
+from fwprof.report.compiled import compiled_rows
 from fwprof.report.equivalence import equivalence_table
 from fwprof.report.layout import Facts, Line, Section
 from fwprof.report.names import CellNames, chosen_name
@@ -53,6 +54,7 @@ def report(result: RunResult, summary: RunSummary) -> list[Section]:
         Facts(
             (
                 *_own_loops(cells, names),
+                *compiled_rows(result, cells, names),
                 *_bounds(cells, names),
                 *_training(cells, names),
                 *_quality(result, cells, names),

@@ -208,3 +208,36 @@ def test_the_first_signal_stores_and_prints_what_was_measured(
     assert "once more, to the end" in out
     (run,) = (tmp_path / "fwprof-runs").iterdir()
     assert (run / "run.json").is_file()
+
+
+CHANGING = """
+name: changing
+input: {shape: [12], dtype: int64}
+layers:
+  - {kind: embedding, vocabulary: 30, units: 4}
+  - {kind: lstm, units: 3}
+  - {kind: dense, units: 1}
+classes: 1
+loss: binary_cross_entropy
+optimizer: {kind: sgd, learning_rate: 0.1}
+data: {source: synthetic, samples: 64, min_length: 2, is_trimmed: true}
+batch_size: {default: 4}
+"""
+
+
+def test_what_was_compiled_for_changing_lengths_is_counted_and_said(fwprof: Command, tmp_path: Path) -> None:
+    (tmp_path / "changing.yaml").write_text(CHANGING)
+    words = ("profile", "changing.yaml", "--plugin", "fake", "--plugin", "fake:graph", *FAST)
+    run = fwprof(*words, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    (line,) = [line for line in run.stdout.splitlines() if line.startswith("compiled")]
+    stored = json.loads(fwprof("show", "last", "--json", cwd=tmp_path).stdout)
+    counts = {cell["mode"]: cell["metrics"]["compilations"]["value"] for cell in stored["cells"]}
+    assert counts["eager"] == 0
+    # F, G and S for each of at most eight lengths, and none of them while blocks are timed.
+    assert counts["graph"] % 3 == 0
+    assert 6 <= counts["graph"] <= 24
+    assert not any("recompiled" in cell["labels"] for cell in stored["cells"])
+    assert "eager nothing" in line
+    assert f"graph {counts['graph']} programs, for batches of changing length" in line
+    assert {cell["metrics"]["flops"]["value"] for cell in stored["cells"]} == {None}
