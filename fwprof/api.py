@@ -32,6 +32,7 @@ from fwprof.records import (
 )
 from fwprof.selection import FoundDevices
 from fwprof.store import StoredRun
+from fwprof.workloads.data.sources import SOURCES, Source
 
 __all__ = [
     "Cancellation",
@@ -40,6 +41,7 @@ __all__ = [
     "check",
     "compare",
     "export",
+    "list_data",
     "list_devices",
     "list_plugins",
     "list_workloads",
@@ -66,7 +68,7 @@ def profile(
     """Measure what is asked for, store it, and return it.
 
     Args:
-        request: what to measure; or give its fields as keywords. `plugins` and `models` may be
+        request: what to measure; or give its fields as keywords. `plugins`, `models` and `data` may be
             written as on the command line: ``plugins=("NAME:VARIANT",)``.
         observer: is called with each event, in the calling thread, never while a block is timed.
         cancellation: its `cancel()`, called from another thread, stops the run; what was measured
@@ -159,6 +161,8 @@ def _request(request: RunRequest | None, keywords: Mapping[str, Any]) -> RunRequ
     for name, parse in (("plugins", choices.parse_framework), ("models", choices.parse_model)):
         if isinstance(given := fields.get(name), tuple | list):
             fields[name] = [parse(each) if isinstance(each, str) else each for each in given]
+    if isinstance(data := fields.get("data"), str):
+        fields["data"] = choices.parse_data(data)
     try:
         # A record checks its types only here: one made by hand goes the same way.
         return msgspec.convert(msgspec.to_builtins(request or fields, enc_hook=_path_text), RunRequest)
@@ -295,6 +299,11 @@ def list_devices() -> tuple[Sequence[Device], Mapping[str, str]]:
             case error:
                 reasons[plugin.ref.name] = error.cause or error.what
     return devices, reasons
+
+
+def list_data() -> Mapping[str, Source]:
+    """Return the data sets that `data` may name: name → what it is."""
+    return SOURCES
 
 
 def list_workloads() -> Sequence[Workload]:

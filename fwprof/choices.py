@@ -13,9 +13,9 @@ from collections.abc import Collection, Mapping, Sequence
 from fwprof.configuration import parse_scalar, suggest
 from fwprof.errors import RequestError, UnsupportedError
 from fwprof.records import Scalar
-from fwprof.records.request import FrameworkChoice, ModelChoice
+from fwprof.records.request import DataChoice, FrameworkChoice, ModelChoice
 
-__all__ = ["parse_assignment", "parse_framework", "parse_model", "parse_scalar", "read_choice"]
+__all__ = ["parse_assignment", "parse_data", "parse_framework", "parse_model", "parse_scalar", "read_choice"]
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _FRAMEWORK = re.compile(
@@ -72,6 +72,22 @@ def parse_model(text: str) -> ModelChoice:
             next="name the function that returns the model, e.g. train.py:make",
         )
     return ModelChoice(factory=match["factory"], framework=match["framework"])
+
+
+def parse_data(text: str) -> DataChoice:
+    """Parse `NAME[:DIR]`.
+
+    Raises:
+        RequestError: there is no name.
+    """
+    name, _, folder = text.strip().partition(":")
+    if re.fullmatch(_NAME, name) is None:
+        raise RequestError(
+            f"'{text}' does not name a data set",
+            cause="the form is NAME[:DIR]",
+            next="fwprof workloads lists the data sets",
+        )
+    return DataChoice(source=name, folder=folder or None)
 
 
 def read_choice(

@@ -36,6 +36,8 @@ from fwprof.records import (
     WorkloadPlan,
 )
 from fwprof.selection import FoundDevices, Framework
+from fwprof.workloads.data import count_samples, take_samples
+from fwprof.workloads.data.sources import choose_data
 
 MAX_SECONDS: Mapping[Budget, float] = {"quick": 20.0, "default": 90.0, "thorough": 90.0}
 """Warm-up and rounds of one group and session; `thorough` has five sessions of it."""
@@ -104,10 +106,12 @@ def make_plan(
     presets = _presets(request, frameworks)
     groups: dict[str, list[CellPlan]] = {}
     for work, (device, device_plugin), precision in product(works, devices, request.precisions):
-        for batch_size in _batch_sizes(request, work, device):
-            workload = work.plan(batch_size)
+        sizes = product(_batch_sizes(request, work, device), _data_sizes(request, work))
+        for batch_size, data_size in sizes:
+            workload = work.plan(batch_size, data_size)
             kind = "".join(
                 ([f".batch{batch_size}"] if len(request.batch_sizes) > 1 else [])
+                + ([f".data{data_size}"] if len(request.data_sizes) > 1 else [])
                 + ([f".{precision}"] if len(request.precisions) > 1 else [])
             )
             for framework, threads, preset in product(frameworks, request.threads, presets):
@@ -191,17 +195,24 @@ def limits_keys(plan: RunPlan) -> Mapping[str, Sequence[CellPlan]]:
 class _Work:
     """One thing to train, before a batch size is chosen."""
 
-    def __init__(self, name: str, group: str, spec: Workload | None, model: ModelChoice | None) -> None:
+    def __init__(
+        self, name: str, group: str, spec: Workload | None, model: ModelChoice | None, seed: int
+    ) -> None:
         self.name = name
+        # Asked once, whatever sizes are planned: for it real data are read.
+        self.sample_count = None if spec is None else count_samples(spec, seed)
         self.group = group
         self.spec = spec
         self.model = model
         self.framework = model.framework if model else None
 
-    def plan(self, batch_size: int | None) -> WorkloadPlan:
-        """Resolve shapes and counts for one batch size."""
+    def plan(self, batch_size: int | None, data_size: int | None) -> WorkloadPlan:
+        """Resolve shapes and counts for one batch size and number of samples."""
         if self.spec is not None and batch_size is not None:
-            return workloads.plan_workload(self.spec, batch_size)
+            spec = take_samples(self.spec, data_size, self.sample_count, batch_size)
+            plan = workloads.plan_workload(spec, batch_size)
+            assert plan.spec is not None
+            return msgspec.structs.replace(plan, data_size=plan.spec.data.samples or self.sample_count)
         assert self.model is not None
         native = NativeModel(factory=self.model.factory, arguments=self.model.arguments)
         return WorkloadPlan(name=self.name, native=native)
@@ -212,9 +223,11 @@ def _works(request: RunRequest) -> Sequence[_Work]:
         _require_file(model)
     names = request.workloads or (() if request.models else workloads.QUICK_SET)
     specs = [workloads.find_workload(name, request.overrides) for name in names]
-    works = [_Work(spec.name, spec.name, spec, None) for spec in specs]
+    works = [
+        _Work(spec.name, spec.name, choose_data(spec, request.data), None, request.seed) for spec in specs
+    ]
     for name, model in zip(_model_names(request.models), request.models, strict=True):
-        works.append(_Work(name, OWN_MODELS if len(request.models) > 1 else name, None, model))
+        works.append(_Work(name, OWN_MODELS if len(request.models) > 1 else name, None, model, request.seed))
     return works
 
 
@@ -254,15 +267,27 @@ def _require_file(model: ModelChoice) -> None:
 def _batch_sizes(request: RunRequest, work: _Work, device: Device) -> Sequence[int | None]:
     if work.spec is None:
         if request.batch_sizes:
-            raise RequestError(
-                "--batch-size does not apply to your own model",
-                cause="its factory makes the batches",
-                next="give the factory an argument for it, and set it by --set model.NAME=value",
-            )
+            raise _not_for_own_model("--batch-size")
         return [None]
     if request.batch_sizes:
         return request.batch_sizes
     return [workloads.batch_size_for(work.spec, device.kind)]
+
+
+def _data_sizes(request: RunRequest, work: _Work) -> Sequence[int | None]:
+    if work.spec is None and request.data is not None:
+        raise _not_for_own_model("--data")
+    if work.spec is None and request.data_sizes:
+        raise _not_for_own_model("--data-size")
+    return request.data_sizes or (None,)
+
+
+def _not_for_own_model(option: str) -> RequestError:
+    return RequestError(
+        f"{option} does not apply to your own model",
+        cause="its factory makes the batches",
+        next="give the factory an argument for it, and set it by --set model.NAME=value",
+    )
 
 
 def _presets(request: RunRequest, frameworks: Sequence[Framework]) -> Sequence[SettingsPreset]:

@@ -111,11 +111,13 @@ _REPEATED = {
     "--device": "devices",
     "--precision": "precisions",
     "--batch-size": "batch_sizes",
+    "--data-size": "data_sizes",
     "--threads": "threads",
     "--meter": "meters",
 }
 _SINGLE = {
     "--settings": "settings",
+    "--data": "data",
     "--epochs": "epochs",
     "--seed": "seed",
     "--schedule": "schedule",

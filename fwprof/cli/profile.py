@@ -76,6 +76,18 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
     metavar="N[,N…]",
     help="Samples in a step, instead of the workload's own.",
 )
+@_option(
+    "--data",
+    metavar="NAME[:DIR]",
+    help="Train on these samples (fwprof workloads lists them), not the workload's own.",
+)
+@_option(
+    "--data-size",
+    "data_sizes",
+    multiple=True,
+    metavar="N[,N…]",
+    help="Training samples that are used, instead of all.",
+)
 @_option("--threads", multiple=True, metavar="N|all[,…]", help="Threads of the framework.  [default: all]")
 @_option(
     "--seed", metavar="N", type=click.IntRange(0, 2**32 - 1), help="Seed of weights and data.  [default: 0]"
@@ -175,6 +187,7 @@ def _flags(ctx: click.Context) -> dict[str, Any]:
     readers: dict[str, Callable[[Any], Any]] = {
         "devices": _split,
         "batch_sizes": lambda texts: tuple(words.parse_count(text, "samples") for text in _split(texts)),
+        "data_sizes": lambda texts: tuple(words.parse_count(text, "samples") for text in _split(texts)),
         "threads": lambda texts: tuple(words.parse_threads(text) for text in _split(texts)),
         "half_width": words.parse_share,
         "limits": lambda texts: dict(map(words.parse_limit, texts)),
@@ -210,6 +223,8 @@ def _refuse_both(ctx: click.Context) -> None:
 def _say_plan(request: RunRequest, *, as_json: bool) -> int:
     from fwprof import api
     from fwprof.planning import estimate_seconds
+    from fwprof.report.names import data_text
+    from fwprof.workloads.data.sources import data_name
 
     plan = api.make_plan(request)
     seconds = estimate_seconds(plan)
@@ -231,13 +246,13 @@ def _say_plan(request: RunRequest, *, as_json: bool) -> int:
             cell.settings_preset,
             str(cell.threads),
             "–" if cell.batch_size is None else str(cell.batch_size),
+            data_text(data_name(cell.workload), cell.workload.data_size) or "–",
         )
         for cell in plan.cells()
     ]
     print()
-    print_list(
-        ("workload", "framework", "device", "precision", "settings", "threads", "batch"), rows, "no cell"
-    )
+    titles = ("workload", "framework", "device", "precision", "settings", "threads", "batch", "data")
+    print_list(titles, rows, "no cell")
     for what, why in plan.unavailable.items():
         print(f"\nnot here  {what}: {why}")
     return ExitCode.DONE if plan.cells() else ExitCode.NOT_AVAILABLE

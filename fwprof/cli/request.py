@@ -12,13 +12,13 @@ from typing import Any, Union, get_args
 
 import msgspec
 
-from fwprof.choices import parse_assignment, parse_framework, parse_model, parse_scalar
+from fwprof.choices import parse_assignment, parse_data, parse_framework, parse_model, parse_scalar
 from fwprof.configuration import read_toml_table, read_yaml, suggest
 from fwprof.errors import RequestError
 from fwprof.records import ModelChoice, Record, RunRequest, StageName
 
-_WRITTEN = {"plugins": tuple[str, ...], "models": tuple[str, ...]}
-"""Fields that people write as text (`name:variant`, `file.py:factory`)."""
+_WRITTEN = {"plugins": tuple[str, ...], "models": tuple[str, ...], "data": str}
+"""Fields that people write as text (`name:variant`, `file.py:factory`, `name:folder`)."""
 
 RequestFile: Any = msgspec.defstruct(
     "RequestFile",
@@ -62,6 +62,7 @@ def build_request(flags: Mapping[str, Any], config: Path | None) -> RunRequest:
                 **values,
                 "plugins": tuple(parse_framework(text) for text in values.get("plugins", ())),
                 "models": tuple(parse_model(text) for text in values.get("models", ())),
+                "data": parse_data(values["data"]) if "data" in values else None,
             }
         )
         # The constructor checks no constraint: only decoding does.

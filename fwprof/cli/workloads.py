@@ -8,10 +8,12 @@ from fwprof.cli.examples import with_examples
 from fwprof.cli.options import json_option
 from fwprof.cli.output import print_json, print_list
 from fwprof.errors import ExitCode
-from fwprof.records.workload import SyntheticData
 
 
-@click.command("workloads", help=with_examples("List the built-in workloads.", "workloads"))
+@click.command(
+    "workloads",
+    help=with_examples("List the built-in workloads, and the data they can train on.", "workloads"),
+)
 @json_option
 def command(as_json: bool) -> int:
     """List workloads."""
@@ -25,11 +27,17 @@ def command(as_json: bool) -> int:
         (
             one.name,
             "×".join(str(length) for length in one.input.shape),
-            "synthetic" if isinstance(one.data, SyntheticData) else "real",
+            str(one.data.__struct_config__.tag),
             ", ".join(f"{kind} {size}" for kind, size in one.batch_size.items()),
             one.description,
         )
         for one in found
     ]
     print_list(("workload", "input", "data", "batch size", "what"), rows, "no workload is built in")
+    print()
+    sources = [
+        (f"{name}:DIR" if source.needs_folder else name, source.inputs, source.samples, source.origin)
+        for name, source in api.list_data().items()
+    ]
+    print_list(("--data", "input", "train and validate", "what"), sources, "no data set is known")
     return ExitCode.DONE

@@ -26,6 +26,7 @@ from fwprof.comparison.series import TERMS, Session, batch_size, sessions_of, sh
 from fwprof.metrics import METRICS
 from fwprof.records import CellPlan, CellResult, Comparison, Group, RunResult
 from fwprof.statistics import mean_interval, median, percentile_interval, resampled_medians
+from fwprof.workloads.data.sources import data_name
 
 STEP = "step_time"
 PRESET = "settings preset"
@@ -140,6 +141,7 @@ def traits_of(plan: CellPlan, cell: CellResult) -> Mapping[str, object]:
     return {
         # Models of the user's own are set beside each other by hand: their names say nothing.
         "workload": plan.workload.name if plan.workload.native is None else None,
+        "data": _data_of(plan),
         "batch size": batch_size(cell, plan),
         "precision": plan.precision,
         PRESET: plan.settings_preset,
@@ -147,6 +149,13 @@ def traits_of(plan: CellPlan, cell: CellResult) -> Mapping[str, object]:
         "data pipeline": plan.data_pipeline,
         "trainable layers": plan.trainable,
     }
+
+
+def _data_of(plan: CellPlan) -> str | None:
+    """Return what tells the data of two cells apart: their source, and the number that was asked for."""
+    if plan.workload.spec is None:
+        return None
+    return f"{data_name(plan.workload)}, {plan.workload.spec.data.samples or 'all'} samples"
 
 
 def _why_not(a: Member, b: Member, metric: str) -> str | None:

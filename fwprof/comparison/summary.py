@@ -31,6 +31,7 @@ from fwprof.statistics import (
     percentile_interval,
     resampled_medians,
 )
+from fwprof.workloads.data.sources import data_name
 
 Bound = Literal["launch", "compute", "memory", "data"]
 
@@ -70,6 +71,8 @@ def summarize_cell(
         backend=description.backend if description else None,
         device=plan.device.name,
         workload=plan.workload.name,
+        data=data_name(plan.workload),
+        data_size=plan.workload.data_size,
         batch_size=batch_size(cell, plan),
         precision=plan.precision,
         settings_preset=plan.settings_preset,

@@ -33,6 +33,7 @@ from fwprof.records.plan import (
 from fwprof.records.request import (
     HOST,
     Budget,
+    DataChoice,
     FrameworkChoice,
     ModelChoice,
     Precision,
@@ -71,6 +72,7 @@ __all__ = [
     "CheckOutcome",
     "CheckedPlugin",
     "Comparison",
+    "DataChoice",
     "Description",
     "Device",
     "Equivalence",

@@ -70,6 +70,8 @@ class WorkloadPlan(Record, frozen=True, kw_only=True):
     """FLOP of one training step at the cell's batch size; None where it cannot be known."""
     traffic_bytes: int | None = None
     """Bytes one training step must move at least; None where it cannot be known."""
+    data_size: int | None = None
+    """Training samples that are used; None: not counted, as of the user's own model."""
 
 
 CellPrecision = Precision | Literal["float64"]

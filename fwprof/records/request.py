@@ -54,6 +54,17 @@ class ModelChoice(Record, frozen=True, kw_only=True):
     """Keyword arguments for the factory (`--set model.NAME=value`)."""
 
 
+class DataChoice(Record, frozen=True, kw_only=True):
+    """Samples to train on instead of the workload's own: `NAME[:DIR]`, parsed."""
+
+    source: str
+    folder: str | None = None
+    """Where the files are, of a source that the user brings; relative to the working directory."""
+
+    def __str__(self) -> str:
+        return self.source if self.folder is None else f"{self.source}:{self.folder}"
+
+
 HOST = "cpu"
 """The reserved name of the host as a device."""
 
@@ -73,6 +84,10 @@ class RunRequest(Record, frozen=True, kw_only=True):
     precisions: tuple[Precision, ...] = ("float32",)
     batch_sizes: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
     """Empty: what the workload says for the device's kind."""
+    data: DataChoice | None = None
+    """None: what each workload says."""
+    data_sizes: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
+    """Numbers of training samples used. Empty: what the workload says, else all there are."""
     threads: tuple[Annotated[int, msgspec.Meta(ge=1)] | Literal["all"], ...] = ("all",)
     """`all`: the physical cores granted to this process."""
     settings: Literal["as-shipped", "equal", "both"] | None = None

@@ -147,6 +147,10 @@ class CellSummary(Record, frozen=True, kw_only=True):
     backend: str | None
     device: str
     workload: str
+    data: str | None = None
+    """The data set's name; None for a model of the user's own."""
+    data_size: int | None = None
+    """Training samples that were used."""
     batch_size: int | None
     precision: str
     settings_preset: str

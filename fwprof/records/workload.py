@@ -137,6 +137,14 @@ class InputSpec(Record, frozen=True, kw_only=True):
     dtype: Literal["float32", "int64"] = "float32"
 
 
+TrainingSamples = Positive | None
+"""How many training samples of real data are used: the first so many of a shuffle made from the seed,
+so that a larger number holds every sample of a smaller one. None: all there are."""
+Folder = Annotated[str, msgspec.Meta(min_length=1)]
+"""Where files of the user's are: `~` is expanded; relative to the YAML file of a workload, else to the
+working directory."""
+
+
 class SyntheticData(Record, frozen=True, kw_only=True, tag_field="source", tag="synthetic"):
     """Made from the seed: standard normal inputs, or Zipf-distributed ids (exponent 1).
 
@@ -166,6 +174,7 @@ class DigitsData(Record, frozen=True, kw_only=True, tag_field="source", tag="dig
     """
 
     test_fraction: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
+    samples: TrainingSamples = None
 
 
 class DictionariesData(Record, frozen=True, kw_only=True, tag_field="source", tag="dictionaries"):
@@ -180,9 +189,37 @@ class DictionariesData(Record, frozen=True, kw_only=True, tag_field="source", ta
     """
 
     test_fraction: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
+    samples: TrainingSamples = None
 
 
-Data = SyntheticData | DigitsData | DictionariesData
+class MnistData(Record, frozen=True, kw_only=True, tag_field="source", tag="mnist"):
+    """The user's own copy of MNIST: handwritten digits of 28 × 28 grey pixels, 10 classes.
+
+    Four IDX files, also gzip-compressed, as they are distributed. Pixels 0 to 255 are scaled to 0–1
+    by dividing by 255. Validation: MNIST's own test files. Input (28, 28, 1) or (784,).
+
+    Source: Y. LeCun, C. Cortes and C. Burges, The MNIST database of handwritten digits, 1998.
+    """
+
+    folder: Folder
+    samples: TrainingSamples = None
+
+
+class Cifar10Data(Record, frozen=True, kw_only=True, tag_field="source", tag="cifar10"):
+    """The user's own copy of CIFAR-10: photographs of 32 × 32 colour pixels, 10 classes.
+
+    The binary version: six files of 3073-byte records, in the folder or in cifar-10-batches-bin
+    inside it. Pixels 0 to 255 are scaled to 0–1 by dividing by 255. Validation: CIFAR's own test
+    file. Input (32, 32, 3).
+
+    Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+    """
+
+    folder: Folder
+    samples: TrainingSamples = None
+
+
+Data = SyntheticData | DigitsData | DictionariesData | MnistData | Cifar10Data
 
 
 class Workload(Record, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from fwprof.report.figures import listed
+from fwprof.report.figures import listed, plural
 
 if TYPE_CHECKING:
     from fwprof.records import CellSummary, RunResult
@@ -17,6 +17,11 @@ _PRESETS = {"as-shipped": "as shipped", "equal": "equal"}
 def framework_name(cell: CellSummary) -> str:
     """Return `framework[:backend][:mode]` as it was resolved, as far as that is known."""
     return ":".join(filter(None, (cell.framework, cell.backend, cell.mode)))
+
+
+def data_text(name: str | None, size: int | None) -> str:
+    """Return what a data set is called and how many samples train; nothing where it is not known."""
+    return "" if name is None else ", ".join([name, *([] if size is None else [plural(size, "sample")])])
 
 
 def chosen_name(result: RunResult, cell: CellSummary) -> str:
@@ -31,7 +36,17 @@ def chosen_name(result: RunResult, cell: CellSummary) -> str:
 class CellNames:
     """Names for the cells of one table: the parts in which they differ, in a fixed order."""
 
-    TITLES = ("workload", "framework", "environment", "device", "precision", "settings", "threads", "batch")
+    TITLES = (
+        "workload",
+        "framework",
+        "environment",
+        "device",
+        "precision",
+        "settings",
+        "threads",
+        "batch",
+        "data size",
+    )
 
     def __init__(self, result: RunResult, cells: Sequence[CellSummary]) -> None:
         self._parts = {cell.id: self._parts_of(result, cell) for cell in cells}
@@ -60,6 +75,7 @@ class CellNames:
             _PRESETS.get(cell.settings_preset, cell.settings_preset),
             str(cell.threads),
             "" if cell.batch_size is None else str(cell.batch_size),
+            "" if cell.data_size is None else str(cell.data_size),
         )
 
     def part(self, cell_id: str, title: str) -> str:
@@ -78,7 +94,7 @@ class CellNames:
         wanted = [title for title in self.varying if title not in without]
         if not wanted:
             wanted = ["framework"] if "workload" in without else ["workload"]
-        units = {"threads": " threads", "batch": " a batch"}
+        units = {"threads": " threads", "batch": " a batch", "data size": " samples"}
         parts = [self.part(cell_id, title) + units.get(title, "") for title in wanted]
         # Of two environments one may be the framework's own, which has no name here.
         return " ".join(part for part in parts if part.strip()) or self.part(cell_id, "framework")

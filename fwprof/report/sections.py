@@ -15,7 +15,7 @@ from fwprof.report import figures
 from fwprof.report.compiled import compiled_rows
 from fwprof.report.equivalence import equivalence_table
 from fwprof.report.layout import Facts, Line, Section
-from fwprof.report.names import CellNames, chosen_name
+from fwprof.report.names import CellNames, chosen_name, data_text
 from fwprof.report.ranking import comparison_sections
 from fwprof.report.settings import presets_rows, same_as, settings_rows
 from fwprof.report.table import Column, Table
@@ -43,6 +43,7 @@ def report(result: RunResult, summary: RunSummary) -> list[Section]:
         ]
     facts = [
         ("plan", _plan(result)),
+        *_data(cells),
         *settings_rows(cells, names),
         *presets_rows(result, cells, names),
     ]
@@ -101,6 +102,19 @@ def _plan(result: RunResult) -> str:
     took = figures.wait(result.duration_ns / 1e9)
     parts.append(f"interrupted after {took}" if result.is_interrupted else f"took {took}")
     return "   ".join((parts[0], ", ".join(parts[1:])))
+
+
+def _data(cells: Sequence[CellSummary]) -> list[tuple[str, str]]:
+    """Say what the workloads were trained on."""
+    trained: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        if said := data_text(cell.data, cell.data_size):
+            trained.setdefault(said, {})[cell.workload] = None
+    if len({tuple(names) for names in trained.values()}) < 2:
+        rows = ["; ".join(trained)] if trained else []
+    else:
+        rows = [f"{', '.join(names)}: {said}" for said, names in trained.items()]
+    return [("data" if place == 0 else "", text) for place, text in enumerate(rows)]
 
 
 def _title(key: str) -> str:

@@ -17,6 +17,7 @@ from fwprof.errors import RequestError
 from fwprof.records import Scalar, Workload, WorkloadPlan
 from fwprof.records.workload import SyntheticData
 from fwprof.workloads.analysis import parameter_count, traffic_bytes, training_flops
+from fwprof.workloads.data.sources import place_data
 from fwprof.workloads.language import is_trimmed, resolve
 from fwprof.workloads.weights import read_weights
 
@@ -48,14 +49,14 @@ def find_workload(name_or_path: str, overrides: Mapping[str, Scalar] | None = No
     """
     if name_or_path in builtin_names():
         text = (_BUILTIN / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-        return parse_yaml(text, Workload, name_or_path, overrides)
+        return place_data(parse_yaml(text, Workload, name_or_path, overrides), Path())
     path = Path(name_or_path)
     if name_or_path.endswith(_SUFFIXES) or path.is_file():
         workload = read_yaml(path, Workload, overrides)
         if workload.weights is not None:
             weights = str((path.parent / workload.weights).absolute())
             workload = msgspec.structs.replace(workload, weights=weights)
-        return workload
+        return place_data(workload, path.parent)
     raise RequestError(
         f"there is no workload '{name_or_path}'",
         cause=f"built in are {', '.join(builtin_names())}",

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from fwprof.errors import StoreError
 from fwprof.records import WorkloadPlan
+from fwprof.records.workload import SyntheticData
 from fwprof.workloads.analysis import training_flops
 from fwprof.workloads.inputs import open_array, save_array, write_inputs
 from fwprof.workloads.weights import generator
@@ -63,7 +66,7 @@ def write_check_inputs(plan: WorkloadPlan, seed: int, folder: Path) -> None:
     Raises:
         RequestError, StoreError: as `write_inputs`.
     """
-    write_inputs(plan, check_samples(plan), seed, folder, with_data_set=False)
+    write_inputs(_with_enough_samples(plan), check_samples(plan), seed, folder, with_data_set=False)
     for path in sorted((folder / "weights").glob("*.npy")):
         value = open_array(path)
         # LoRA's second matrix begins at zero, which hides the first.
@@ -81,6 +84,16 @@ def check_samples(plan: WorkloadPlan) -> int:
     enough = -(-CHECK_SAMPLES // parts) * parts
     is_heavy = training_flops(plan.layers, enough) > CHECK_FLOPS
     return max(2, parts) if is_heavy else enough
+
+
+def _with_enough_samples(plan: WorkloadPlan) -> WorkloadPlan:
+    """Return the plan with data for a check batch, however few samples the cells are timed with."""
+    if plan.spec is None or plan.spec.data.samples is None:
+        return plan
+    is_made = isinstance(plan.spec.data, SyntheticData)
+    samples = max(plan.spec.data.samples, check_samples(plan)) if is_made else None
+    data = msgspec.structs.replace(plan.spec.data, samples=samples)
+    return msgspec.structs.replace(plan, spec=msgspec.structs.replace(plan.spec, data=data))
 
 
 def save_answers(answers: Answers, folder: Path) -> None:

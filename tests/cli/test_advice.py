@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from fwprof.cli import profile
 from fwprof.cli.advice import command, next_commands
 from fwprof.cli.request import build_request
-from fwprof.records import FrameworkChoice, ModelChoice, RunRequest
+from fwprof.records import DataChoice, FrameworkChoice, ModelChoice, RunRequest
 
 ALPHA = FrameworkChoice(name="alpha", variant="graph", options={"level": 3})
 
@@ -30,6 +30,8 @@ def test_a_request_written_as_a_command_reads_back_as_the_same_request(monkeypat
         devices=("cpu", "gamma:1"),
         precisions=("bfloat16",),
         batch_sizes=(8, 16),
+        data=DataChoice(source="mnist", folder="my data"),
+        data_sizes=(100, 2000),
         threads=(1, "all"),
         settings="both",
         seed=7,

@@ -157,7 +157,13 @@ def test_lists_are_arrays_of_objects_under_json(name: str, tmp_path: Path) -> No
 def test_the_built_in_workloads_are_listed(tmp_path: Path) -> None:
     done = fwprof("workloads", cwd=tmp_path)
     assert "digits-mlp" in done.stdout
-    assert "real" in done.stdout
+    assert "dictionaries" in done.stdout
+
+
+def test_the_data_that_may_be_named_are_listed_with_their_origin(tmp_path: Path) -> None:
+    done = fwprof("workloads", cwd=tmp_path)
+    for said in ("mnist:DIR", "28×28×1 or 784", "cifar10:DIR", "LeCun et al. 1998", "made from the seed"):
+        assert said in done.stdout
 
 
 def test_an_empty_folder_of_runs_says_so(tmp_path: Path) -> None:

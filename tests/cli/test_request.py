@@ -8,7 +8,7 @@ import pytest
 
 from fwprof.cli.request import build_request, parse_limit, parse_share, parse_threads
 from fwprof.errors import RequestError
-from fwprof.records import FrameworkChoice, RunRequest
+from fwprof.records import DataChoice, FrameworkChoice, RunRequest
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +64,24 @@ def test_model_arguments_go_to_the_model_and_leave_the_overrides() -> None:
 def test_model_arguments_without_a_model_are_refused() -> None:
     with pytest.raises(RequestError, match=r"--set model\.depth has no model to go to"):
         build_request({"overrides": {"model.depth": 3}}, None)
+
+
+def test_data_are_written_the_same_in_a_file_and_as_a_flag(tmp_path: Path) -> None:
+    Path("pyproject.toml").write_text('[tool.fwprof]\ndata = "digits"\ndata_sizes = [5]\n')
+    assert build_request({}, None).data == DataChoice(source="digits")
+    config = tmp_path / "matrix.yaml"
+    config.write_text("data: mnist:~/some files\ndata_sizes: [100, 200]\n")
+    request = build_request({}, config)
+    assert request.data == DataChoice(source="mnist", folder="~/some files")
+    assert request.data_sizes == (100, 200)
+    assert build_request({"data": "cifar10:a:b"}, config).data == DataChoice(source="cifar10", folder="a:b")
+
+
+@pytest.mark.parametrize("text", ["", ":folder", "/a/folder", "two words"])
+def test_what_names_no_data_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="does not name a data set") as caught:
+        build_request({"data": text}, None)
+    assert caught.value.cause == "the form is NAME[:DIR]"
 
 
 def test_shares_are_percent_or_fractions() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from fwprof.comparison import compare_runs
 from fwprof.records import FrameworkChoice, NativeModel, Reading, WorkloadPlan
+from fwprof.records.workload import MnistData, SyntheticData
+from fwprof.workloads import find_workload
 
 MS = 1_000_000.0
 STEP = ("step_time",)
@@ -85,6 +88,19 @@ def test_a_workload_that_was_changed_is_not_compared(build: Any, sessions: Any) 
     after = build.run(build.cell("a", *sessions(MS)), plans=[wider])
     (one,) = compare_runs(before, after, metrics=STEP)
     assert one.why == "workload mlp was changed between the runs"
+
+
+def test_other_data_are_another_experiment(build: Any, sessions: Any) -> None:
+    before, after = (
+        build.run(build.cell("a", *sessions(MS)), plans=[build.plan("a", workload=trained_on(data))])
+        for data in (SyntheticData(samples=100), MnistData(folder="/here"))
+    )
+    found = compare_runs(before, after, metrics=STEP)
+    assert [one.why for one in found] == ["a is in the first run only", "a is in the second run only"]
+
+
+def trained_on(data: Any) -> WorkloadPlan:
+    return WorkloadPlan(name="mlp", spec=msgspec.structs.replace(find_workload("mlp"), data=data))
 
 
 def test_a_failed_cell_is_not_compared(build: Any, sessions: Any) -> None:

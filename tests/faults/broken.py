@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 
+from fwprof.testing.data_files import idx_bytes, write_mnist
 from fwprof.testing.installed import FAKES, FakeDistribution
 
 PRINTED_BYTES = 200_000_000
@@ -211,6 +213,9 @@ def write_files(folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
     with (folder / "turned.npz").open("wb") as file:
         np.savez(file, **{"0.kernel": np.ones((3, 4)), "0.bias": np.ones(3)})
+    os.truncate(write_mnist(folder / "cut_off_mnist") / "train-images-idx3-ubyte", 5000)
+    labels = np.full(40, 11, np.uint8)
+    (write_mnist(folder / "odd_mnist") / "train-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
 
 
 def write_nonsense(folder: Path) -> None:

@@ -55,6 +55,13 @@ def test_what_begins_at_zero_is_moved_so_that_it_hides_nothing(tmp_path: Path) -
     assert all(value.any() for value in read_inputs(tmp_path, plan).weights.values())
 
 
+@pytest.mark.parametrize("name", ["mlp-small", "digits-mlp"])
+def test_few_training_samples_still_fill_a_check_batch(name: str, tmp_path: Path) -> None:
+    plan = plan_workload(find_workload(name, {"data.samples": 2}), 2)
+    write_check_inputs(plan, 0, tmp_path)
+    assert {len(batch.targets) for batch in read_inputs(tmp_path, plan).batches} == {8}
+
+
 def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
     numbers = np.random.default_rng(0)
     answers = Answers(

@@ -9,6 +9,7 @@ import pytest
 
 from fwprof.errors import ExitCode, RequestError, StoreError
 from fwprof.records import NativeModel, WorkloadPlan
+from fwprof.testing.data_files import write_mnist
 from fwprof.workloads import find_workload, plan_workload
 from fwprof.workloads.data import load_data
 from fwprof.workloads.inputs import read_data_set, read_inputs, write_inputs
@@ -54,6 +55,22 @@ def test_the_data_set_is_read_back_mapped_not_copied(plan: WorkloadPlan, folder:
     assert isinstance(found.train_inputs, np.memmap)
     assert np.array_equal(found.train_inputs, wanted.train_inputs)
     assert np.array_equal(found.validation_targets, wanted.validation_targets)
+
+
+def test_the_bytes_of_images_travel_as_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fwprof.workloads.inputs._PART", 7)  # so that it takes several parts
+    mine = {"data.source": "mnist", "data.folder": str(write_mnist(tmp_path / "mine")), "data.samples": 30}
+    plan = plan_workload(find_workload("mlp-small", mine), 4)
+    assert plan.spec is not None
+    write_inputs(plan, 4, 7, tmp_path, with_data_set=True)
+    found, wanted = read_data_set(tmp_path), load_data(plan.spec, 7)
+    assert (found.train_inputs.dtype, wanted.train_inputs.dtype) == (np.float32, np.uint8)
+    assert np.array_equal(found.train_inputs, wanted.train_inputs / np.float32(255))
+    assert np.array_equal(found.train_targets, wanted.train_targets)
+    for one, other in zip(found.epoch(1, 4, 0), wanted.epoch(1, 4, 0), strict=True):
+        assert np.array_equal(one.inputs, other.inputs)
+    for one, other in zip(read_inputs(tmp_path, plan).batches, wanted.batches(8, 4), strict=True):
+        assert np.array_equal(one.inputs, other.inputs)
 
 
 def test_the_data_set_travels_only_when_asked(plan: WorkloadPlan, tmp_path: Path) -> None:

@@ -5,31 +5,86 @@ Owns samples, labels, the split and the order of batches. Knows no framework and
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
+
 from fwprof.records import Workload
 from fwprof.records import workload as kinds
-from fwprof.workloads.data.dataset import DataSet
+from fwprof.workloads.data.cifar10 import load_cifar10
+from fwprof.workloads.data.dataset import DataSet, check_batch, check_size
 from fwprof.workloads.data.dictionaries import load_dictionaries
-from fwprof.workloads.data.digits import load_digits
+from fwprof.workloads.data.digits import count_digits, load_digits
+from fwprof.workloads.data.mnist import load_mnist
 from fwprof.workloads.data.synthetic import make_synthetic
 from fwprof.workloads.language import resolve
 
-__all__ = ["DataSet", "load_data", "target_form"]
+__all__ = ["DataSet", "count_samples", "load_data", "take_samples", "target_form"]
 
 
 def load_data(workload: Workload, seed: int) -> DataSet:
     """Return the workload's data set.
 
     Raises:
-        RequestError: the data do not have the shape that the workload's input declares.
+        RequestError: the data do not have the shape that the workload's input declares, are not
+            where the workload says, or are fewer than it asks for.
         PluginUnavailableError: the package that brings the data is not installed.
+        StoreError: a file of the user's cannot be read, or is not what it should be.
     """
     match workload.data:
+        case kinds.SyntheticData() as made:
+            return make_synthetic(workload, made, seed)
         case kinds.DigitsData(test_fraction=fraction):
-            return load_digits(workload, fraction, seed)
+            data = load_digits(workload, fraction, seed)
         case kinds.DictionariesData(test_fraction=fraction):
-            return load_dictionaries(workload, fraction, seed)
-        case kinds.SyntheticData() as data:
-            return make_synthetic(workload, data, seed)
+            data = load_dictionaries(workload, fraction, seed)
+        case kinds.MnistData(folder=folder):
+            data = load_mnist(workload, Path(folder))
+        case kinds.Cifar10Data(folder=folder):
+            data = load_cifar10(workload, Path(folder))
+    samples = workload.data.samples
+    return data if samples is None else data.first(samples, seed)
+
+
+def count_samples(workload: Workload, seed: int) -> int | None:
+    """Return how many training samples there are, whatever number is asked for; None: any number.
+
+    Real data are read for it wherever their number is not known beforehand, so that what is wrong
+    with them is told before anything is measured.
+
+    Raises:
+        RequestError, StoreError: as `load_data`.
+    """
+    match workload.data:
+        case kinds.SyntheticData():
+            return None
+        case kinds.DigitsData(test_fraction=fraction):
+            return count_digits(workload, fraction)
+        case real:
+            whole = msgspec.structs.replace(workload, data=msgspec.structs.replace(real, samples=None))
+            return len(load_data(whole, seed).train_targets)
+
+
+def take_samples(workload: Workload, size: int | None, there: int | None, batch_size: int) -> Workload:
+    """Return the workload with the number of training samples that it will use.
+
+    Args:
+        size: what the user asks for; None: what the workload says.
+        there: how many there are, as `count_samples` says.
+        batch_size: what one step takes.
+
+    Raises:
+        RequestError: there are not so many, or fewer than one batch holds.
+    """
+    name = str(workload.data.__struct_config__.tag)
+    samples = workload.data.samples if size is None else size
+    if there is not None and samples is not None:
+        check_size(name, samples, there)
+    is_made = isinstance(workload.data, kinds.SyntheticData)
+    if size is not None or not is_made:
+        # Made data grows to a batch by itself, unless its number was asked for.
+        check_batch(name, batch_size, samples or there or batch_size, there)
+    return msgspec.structs.replace(workload, data=msgspec.structs.replace(workload.data, samples=samples))
 
 
 def target_form(workload: Workload) -> tuple[tuple[int, ...], str]:

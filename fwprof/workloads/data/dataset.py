@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fwprof.contracts import Batch
@@ -28,7 +28,9 @@ class DataSet:
     """Samples and labels, split for training and validation.
 
     Args:
-        train_inputs: `(samples, *input.shape)`, float32 or int64; so is `validation_inputs`.
+        train_inputs: `(samples, *input.shape)`; float32, int64, or the uint8 of images, which take a
+            quarter of the memory: batches, and files for workers, hold them as float32 from 0 to 1. So
+            is `validation_inputs`.
         train_targets: `(samples,)` int64 class labels, or `(samples, classes)` float32, as the loss
             takes them; so is `validation_targets`.
         is_synthetic: made from the seed, so that its accuracy says nothing about a real task.
@@ -44,6 +46,16 @@ class DataSet:
     validation_targets: Array
     is_synthetic: bool
     is_trimmed: bool = False
+
+    def first(self, samples: int, seed: int) -> DataSet:
+        """Return the first training samples of a shuffle: a larger number holds those of a smaller one.
+
+        Raises:
+            RequestError: there are not so many.
+        """
+        check_size(self.name, samples, len(self.train_targets))
+        chosen = generator(seed, "data size").permutation(len(self.train_targets))[:samples]
+        return replace(self, train_inputs=self.train_inputs[chosen], train_targets=self.train_targets[chosen])
 
     def batches(self, count: int, batch_size: int) -> list[Batch]:
         """Return the first `count` training batches, starting over where the samples end.
@@ -102,7 +114,7 @@ class DataSet:
         import numpy as np
 
         # Plain arrays: a memory-mapped one would hand frameworks a subclass that they do not know.
-        inputs = np.asarray(self.train_inputs)[chosen]
+        inputs = as_numbers(np.asarray(self.train_inputs)[chosen])
         return Batch(self._trim(inputs), np.asarray(self.train_targets)[chosen])
 
     def _in_order(self, inputs: Array, targets: Array, batch_size: int) -> Iterator[Batch]:
@@ -111,7 +123,7 @@ class DataSet:
         for start in range(0, len(targets), batch_size):
             part = slice(start, start + batch_size)
             # Copies: a memory-mapped part would hand frameworks a subclass that they do not know.
-            yield Batch(self._trim(np.array(inputs[part])), np.array(targets[part]))
+            yield Batch(self._trim(as_numbers(np.array(inputs[part]))), np.array(targets[part]))
 
     def _trim(self, inputs: Array) -> Array:
         """Leave out the positions that are padding in all sequences of the batch."""
@@ -125,19 +137,60 @@ class DataSet:
 
     def _check(self, batch_size: int) -> None:
         count = len(self.train_targets)
-        if batch_size > count:
-            raise RequestError(
-                f"a batch of {batch_size} is larger than the data set {self.name} ({count} samples)",
-                next=f"set data.samples to {batch_size} or more"
-                if self.is_synthetic
-                else "choose a smaller batch size",
-            )
+        check_batch(self.name, batch_size, count, None if self.is_synthetic else count)
+
+
+def as_numbers(inputs: Array) -> Array:
+    """Return what a model takes: the bytes of images as float32 from 0 to 1, everything else as it is."""
+    import numpy as np
+
+    return np.divide(inputs, 255, dtype=np.float32) if inputs.dtype == np.uint8 else inputs
+
+
+def check_size(name: str, samples: int, there: int) -> None:
+    """Refuse to use more training samples than there are.
+
+    Raises:
+        RequestError: there are not so many.
+    """
+    if samples > there:
+        raise RequestError(
+            f"the data set {name} has {there} training samples, not {samples}",
+            cause="--data-size, or data.samples of the workload, asks for more than there are",
+            next=f"choose {there} or fewer, or leave it out for all",
+        )
+
+
+def check_batch(name: str, batch_size: int, samples: int, there: int | None) -> None:
+    """Refuse a batch that is larger than the training samples that are used.
+
+    Args:
+        name: of the data set.
+        batch_size: what one step takes.
+        samples: how many are used.
+        there: how many could be; None: any number.
+
+    Raises:
+        RequestError: it is.
+    """
+    if batch_size > samples:
+        raise RequestError(
+            f"a batch of {batch_size} is larger than the data set {name} ({samples} samples)",
+            next=f"use {batch_size} samples or more (--data-size), or a smaller batch"
+            if there is None or there >= batch_size
+            else "choose a smaller batch size",
+        )
+
+
+def held_out_count(count: int, test_fraction: float) -> int:
+    """Return how many of some samples validate: never all, never none."""
+    return max(1, min(count - 1, round(count * test_fraction)))
 
 
 def split(count: int, test_fraction: float, random: Generator) -> tuple[Array, Array]:
     """Return the numbers held out for validation, and the others; neither is empty."""
     order = random.permutation(count)
-    held_out = max(1, min(count - 1, round(count * test_fraction)))
+    held_out = held_out_count(count, test_fraction)
     return order[:held_out], order[held_out:]
 
 

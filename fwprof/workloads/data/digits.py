@@ -4,8 +4,23 @@ from __future__ import annotations
 
 from fwprof.errors import PluginUnavailableError
 from fwprof.records import Workload
-from fwprof.workloads.data.dataset import DataSet, misfit, split
+from fwprof.workloads.data.dataset import DataSet, held_out_count, split
+from fwprof.workloads.data.images import expect_images
 from fwprof.workloads.weights import generator
+
+SHAPES = ((8, 8, 1), (64,))
+COUNT = 1797
+"""All there are, known without importing scikit-learn, which takes a second."""
+
+
+def count_digits(workload: Workload, test_fraction: float) -> int:
+    """Return how many digits train.
+
+    Raises:
+        RequestError: the workload does not fit them.
+    """
+    expect_images(workload, SHAPES)
+    return COUNT - held_out_count(COUNT, test_fraction)
 
 
 def load_digits(workload: Workload, test_fraction: float, seed: int) -> DataSet:
@@ -15,6 +30,7 @@ def load_digits(workload: Workload, test_fraction: float, seed: int) -> DataSet:
         PluginUnavailableError: scikit-learn is not installed.
         RequestError: the workload does not fit them.
     """
+    expect_images(workload, SHAPES)
     try:
         from sklearn.datasets import load_digits as load_bunch
     except ImportError as error:
@@ -23,13 +39,9 @@ def load_digits(workload: Workload, test_fraction: float, seed: int) -> DataSet:
             cause=str(error),
             next="pip install 'fwprof[data]'",
         ) from error
-    shape = workload.input.shape
-    is_image = shape in ((64,), (8, 8, 1)) and workload.input.dtype == "float32"
-    if not is_image or workload.classes != 10 or workload.loss != "cross_entropy":
-        raise misfit(workload, "digits need float32 input of shape [64] or [8, 8, 1], and 10 classes")
     bunch = load_bunch()
     # Pixels count 0 to 16.
-    inputs = (bunch.data / 16.0).astype("float32").reshape(-1, *shape)
+    inputs = (bunch.data / 16.0).astype("float32").reshape(-1, *workload.input.shape)
     targets = bunch.target.astype("int64")
     validation, train = split(len(targets), test_fraction, generator(seed, "digits split"))
     return DataSet(

@@ -1,0 +1,63 @@
+"""What a report says of the data that cells were trained on."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from fwprof.report.layout import to_text
+from fwprof.report.sections import report
+
+
+def report_of(build: ModuleType, *cells: dict[str, Any]) -> str:
+    """Return the report of cells with such fields, each of its own plan."""
+    plans = [build.cell_plan(f"cell{number}", one["workload"], "alpha") for number, one in enumerate(cells)]
+    result = build.run_result(*((plan, build.cell_result(plan.id)) for plan in plans))
+    metrics = build.times(410, (110, 109, 111), (140, 138, 142), (160, 158, 162))
+    summaries = [
+        build.cell_summary(plan.id, framework="alpha", mode="eager", metrics=metrics, **one)
+        for plan, one in zip(plans, cells, strict=True)
+    ]
+    return to_text(report(result, build.summary(*summaries)), 140)
+
+
+def data_rows(text: str) -> list[str]:
+    """Return the row `data` of a report, and those that belong to it."""
+    rows: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("data ") or (rows and line.startswith("     ")):
+            rows.append(line.removeprefix("data").strip())
+        elif rows:
+            break
+    return rows
+
+
+def mlp(**fields: Any) -> dict[str, Any]:
+    return {"workload": "mlp", "data": "mnist", "data_size": 60000, **fields}
+
+
+@pytest.mark.parametrize(
+    ("cells", "rows"),
+    [
+        ([mlp()], ["mnist, 60000 samples"]),
+        ([mlp(), mlp(workload="lenet")], ["mnist, 60000 samples"]),
+        ([mlp(), mlp(data_size=1)], ["mnist, 60000 samples; mnist, 1 sample"]),
+        (
+            [mlp(), mlp(workload="lenet", data="synthetic", data_size=100)],
+            ["mlp: mnist, 60000 samples", "lenet: synthetic, 100 samples"],
+        ),
+        ([mlp(data=None, data_size=None)], []),
+    ],
+)
+def test_the_data_are_named_once_for_all_or_by_workload(
+    build: ModuleType, cells: list[dict[str, Any]], rows: list[str]
+) -> None:
+    assert data_rows(report_of(build, *cells)) == rows
+
+
+def test_cells_that_differ_in_their_number_of_samples_are_told_apart_by_it(build: ModuleType) -> None:
+    text = report_of(build, mlp(data_size=100), mlp(data_size=200))
+    assert " workload  data size  batch" in text
+    assert "data size" not in report_of(build, mlp(), mlp(workload="lenet", data_size=100))
