@@ -19,7 +19,7 @@ from fwprof_keras.layout import write_slots
 from fwprof_keras.settings import read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -42,6 +42,9 @@ class KerasModel(ABC):
         batches: NumPy batches of the workload, as `(inputs, targets, sample weights or None)`.
         sums_rows: whether the gradients of a table's rows are summed before the optimizer sees
             them, where the backend leaves them apart; a model of the user's own trains as `fit` does.
+        parts: how many of `batches` one step takes, in steps of keras's own, with one update in the
+            last.
+        has_lengths: whether samples differ in shape from batch to batch.
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class KerasModel(ABC):
         batches: Sequence[tuple[Any, ...]],
         cell: CellPlan,
         sums_rows: bool,
+        parts: int = 1,
+        has_lengths: bool = False,
     ) -> None:
         self.verified_with: tuple[str, ...] = ()
         self.model = model
@@ -63,10 +68,12 @@ class KerasModel(ABC):
         self.native_device = backend.open_device(device)
         self.engine = backend.open_engine(model, sums_rows=sums_rows)
         self.batches = batches
+        self.parts = parts
+        self._has_lengths = has_lengths
         self._slots = {**parameters, **statistics}
-        owners = {id(slot.variable): (name, slot) for name, slot in parameters.items()}
-        # In the order in which the backend gives gradients, which need not be the canonical one.
-        self._trained = [owners[id(variable)] for variable in model.trainable_variables]
+        # The backend gives gradients in its own order, which need not be the canonical one.
+        order = {id(variable): number for number, variable in enumerate(model.trainable_variables)}
+        self._trained = {name: (slot, order[id(slot.variable)]) for name, slot in parameters.items()}
 
     @property
     @abstractmethod
@@ -85,11 +92,11 @@ class KerasModel(ABC):
     def restore_start(self) -> None:
         """Set every variable to what it was at the start."""
 
-    def place(self, parts: Sequence[Any]) -> Staged:
-        """Return inputs, targets and sample weights as tensors on the device."""
-        x, y, weight = keras.tree.map_structure(self._place_array, tuple(parts))
-        self.backend.wait((x, y, weight))
-        return x, y, weight
+    def place(self, parts: Iterable[Sequence[Any]]) -> Staged:
+        """Return parts of a batch, each of inputs, targets and sample weights, as tensors on the device."""
+        staged = [keras.tree.map_structure(self._place_array, tuple(part)) for part in parts]
+        self.backend.wait(staged)
+        return staged
 
     def parameters(self) -> Mapping[str, Array]:
         """Return copies of parameters and batch statistics by canonical name."""
@@ -98,8 +105,7 @@ class KerasModel(ABC):
 
     def canonical_gradients(self, gradients: Sequence[Any]) -> Mapping[str, Array]:
         """Return gradients, given in the order of the trainable variables, by canonical name."""
-        named = zip(self._trained, gradients, strict=True)
-        return {name: slot.to_canonical(gradient) for (name, slot), gradient in named}
+        return {name: slot.to_canonical(gradients[number]) for name, (slot, number) in self._trained.items()}
 
     def load_parameters(self, values: Mapping[str, Array]) -> None:
         """Set parameters and batch statistics from canonical arrays, in place.
@@ -120,10 +126,7 @@ class KerasModel(ABC):
     def predict(self, staged: Staged) -> Array:
         """Return the outputs `(batch, classes)` by keras's own compiled prediction."""
         self.engine.release()
-        outputs = self.model.predict_on_batch(staged[0])
-        if isinstance(outputs, dict):
-            outputs = outputs.get("logits", next(iter(outputs.values())))
-        return np.array(outputs[0] if isinstance(outputs, list | tuple) else outputs)
+        return np.concatenate([self._predict_part(inputs) for inputs, _, _ in staged])
 
     def settings(self) -> Mapping[str, Scalar]:
         """Return the settings in force, read back from keras and its backend."""
@@ -162,6 +165,12 @@ class KerasModel(ABC):
         """Return keras's own loops: name → a function that trains so many steps."""
         return {name: partial(self._loop, loop) for name, loop in self._own_loops().items()}
 
+    def _predict_part(self, inputs: Any) -> Array:
+        outputs = self.model.predict_on_batch(inputs)
+        if isinstance(outputs, dict):
+            outputs = outputs.get("logits", next(iter(outputs.values())))
+        return np.array(outputs[0] if isinstance(outputs, list | tuple) else outputs)
+
     def _own_loops(self) -> Mapping[str, Callable[[int], object]]:
         return {"train_on_batch": self._train_on_batches, "fit": self._fit}
 
@@ -171,11 +180,13 @@ class KerasModel(ABC):
         self.backend.wait(self.model.trainable_variables[0].value)
 
     def _train_on_batches(self, steps: int) -> None:
-        for step in range(steps):
+        for step in range(steps * self.parts):
             self.model.train_on_batch(*self.batches[step % len(self.batches)])
 
     def _fit(self, steps: int) -> None:
-        self.model.fit(Batches(self.batches, steps), epochs=1, verbose=0, shuffle=False)
+        data = Batches(self.batches, steps * self.parts)
+        found = self.backend.dataset(data) if self._has_lengths else data
+        self.model.fit(found, epochs=1, verbose=0, shuffle=False)
 
     def _place_array(self, part: Any) -> Any:
         return None if part is None else self.backend.place(part)

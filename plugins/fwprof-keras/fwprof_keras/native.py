@@ -70,7 +70,7 @@ class NativeModel(KerasModel):
 
     def stage(self, batch: Any) -> Staged:
         """Put the arrays of one batch on the device and wait."""
-        return self.place(split_batch(batch))
+        return self.place([split_batch(batch)])
 
     def next_batch(self) -> Staged:
         """Fetch the next batch of the user's own `batches` and stage it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from fwprof.plugin import UnsupportedError
+from fwprof.plugin import UnsupportedError, sample_shape
 from fwprof.plugin import layers as kinds
 from fwprof_keras.data import Batches
 from fwprof_keras.layout import write_slots
@@ -40,6 +40,7 @@ class NeutralModel(KerasModel):
         self._dtype = "float64" if cell.precision == "float64" else "float32"
         set_dtype(self._dtype)
         self._weights = workload.weights
+        self._parts = workload.spec.accumulate
         network = build_network(
             workload.spec,
             workload.layers,
@@ -52,7 +53,10 @@ class NeutralModel(KerasModel):
         model = network.model
         model.compile(
             optimizer=_make_optimizer(
-                workload.spec.optimizer, np.float64 if cell.precision == "float64" else float
+                workload.spec.optimizer,
+                np.float64 if cell.precision == "float64" else float,
+                # Keras knows no accumulation over a single step.
+                self._parts if self._parts > 1 else None,
             ),
             loss=_make_loss(workload.spec.loss),
             run_eagerly=bool(mode.run_eagerly),
@@ -66,9 +70,11 @@ class NeutralModel(KerasModel):
             device=device,
             parameters=network.parameters,
             statistics=network.statistics,
-            batches=[self._convert(batch) for batch in workload.batches],
+            batches=[part for batch in workload.batches for part in self._cut(batch)],
             cell=cell,
             sums_rows=True,
+            parts=self._parts,
+            has_lengths=None in sample_shape(workload.spec),
         )
         self.verified_with = differences(workload, cell)
         self._data = Batches(self.batches)
@@ -85,12 +91,12 @@ class NeutralModel(KerasModel):
     def stage(self, batch: Batch) -> Staged:
         """Put one batch on the device and wait."""
         self._batch_size = len(batch.targets)
-        return self.place(self._convert(batch))
+        return self.place(self._cut(batch))
 
     def next_batch(self) -> Staged:
-        """Fetch one batch from a PyDataset and put it on the device."""
-        self._next += 1
-        return self.place((*self._data[self._next - 1], None))
+        """Fetch one batch, or its parts, from a PyDataset and put it on the device."""
+        first, self._next = self._next, self._next + self._parts
+        return self.place([(*self._data[number], None) for number in range(first, self._next)])
 
     def restore_start(self) -> None:
         """Set canonical weights, a fresh optimizer, and the states that random layers draw from."""
@@ -108,6 +114,12 @@ class NeutralModel(KerasModel):
         placed = {id(slot.variable) for slot in self._slots.values()}
         return [v for v in self.model.non_trainable_variables if id(v) not in placed]
 
+    def _cut(self, batch: Batch) -> list[tuple[np.ndarray, np.ndarray, None]]:
+        """Return the parts of a batch, each of which is a batch to keras."""
+        inputs, targets, _ = self._convert(batch)
+        pairs = zip(np.split(inputs, self._parts), np.split(targets, self._parts), strict=True)
+        return [(*pair, None) for pair in pairs]
+
     def _convert(self, batch: Batch) -> tuple[np.ndarray, np.ndarray, None]:
         inputs, targets = batch.inputs, batch.targets
         if inputs.dtype == np.float32:
@@ -123,16 +135,24 @@ def _make_loss(name: kinds.Loss) -> keras.losses.Loss:
             return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         case "binary_cross_entropy":
             return keras.losses.BinaryCrossentropy(from_logits=True)
+        case "mean_squared_error":
+            return keras.losses.MeanSquaredError()
     raise UnsupportedError(f"keras has no loss {name!r} here")
 
 
-def _make_optimizer(spec: kinds.Optimizer, number: Callable[[float], Any]) -> keras.optimizers.Optimizer:
+def _make_optimizer(
+    spec: kinds.Optimizer, number: Callable[[float], Any], parts: int | None
+) -> keras.optimizers.Optimizer:
     """Return the optimizer, its constants as `number`: a plain float is a float32 to tensorflow."""
     match spec:
         case kinds.Sgd():
-            return keras.optimizers.SGD(spec.learning_rate, momentum=number(spec.momentum))
+            momentum = number(spec.momentum)
+            return keras.optimizers.SGD(
+                spec.learning_rate, momentum=momentum, gradient_accumulation_steps=parts
+            )
         case kinds.Adam():
             shared = {name: number(getattr(spec, name)) for name in ("beta_1", "beta_2", "epsilon")}
+            shared["gradient_accumulation_steps"] = parts
             if spec.weight_decay > 0:
                 decay = number(spec.weight_decay)
                 return keras.optimizers.AdamW(spec.learning_rate, weight_decay=decay, **shared)

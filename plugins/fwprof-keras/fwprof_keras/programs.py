@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from fwprof.plugin import Gradients
     from fwprof_keras.backends import Result, Staged
     from fwprof_keras.model import KerasModel
+
+    Results = tuple[list[Any], Sequence[Any] | None, Any]
+    """A loss for each part of the batch; after G the gradients' sums; what else to wait for."""
 
 
 class KerasPrograms:
@@ -22,27 +25,50 @@ class KerasPrograms:
         self._model = model
         self._engine = model.engine
 
-    def forward(self, staged: Staged) -> Result:
+    def forward(self, staged: Staged) -> Results:
         """F: return the loss."""
-        return self._engine.forward(*staged)
+        return self._for_each_part(self._engine.forward, staged)
 
-    def forward_backward(self, staged: Staged) -> Result:
+    def forward_backward(self, staged: Staged) -> Results:
         """G: clear gradients, loss, every gradient."""
-        return self._engine.forward_backward(*staged)
+        first, *others = staged
+        loss, gradients, kept = self._engine.forward_backward(*first)
+        losses = [loss]
+        for part in others:
+            assert gradients is not None
+            loss, gradients, kept = self._engine.add_gradients(*part, gradients)
+            losses.append(loss)
+        return losses, gradients, kept
 
-    def run(self, staged: Staged) -> Result:
-        """S: the whole training step; return the loss."""
-        return self._engine.run(*staged)
+    def run(self, staged: Staged) -> Results:
+        """S: the whole training step; return the loss.
 
-    def wait(self, result: Result) -> None:
-        """Return when the result, and every update its call made, is finished."""
-        self._model.backend.wait(result)
+        Of a batch in parts it is one of keras's own steps for each. Its optimizer adds up their
+        gradients (`gradient_accumulation_steps`), and updates in the last.
+        """
+        return self._for_each_part(self._engine.run, staged)
 
-    def read(self, result: Result) -> tuple[float, Gradients | None]:
+    def wait(self, results: Results) -> None:
+        """Return when the results, and every update their call made, are finished."""
+        self._model.backend.wait(results)
+
+    def read(self, results: Results) -> tuple[float, Gradients | None]:
         """Return the loss, and after G the canonical gradients."""
-        loss, gradients, _ = result
-        found = None if gradients is None else self._model.canonical_gradients(gradients)
-        return float(keras.ops.convert_to_numpy(loss)), found
+        losses, gradients, _ = results
+        # Adding up is of the gradients' program; the mean is taken by the optimizer, in its update.
+        count = len(losses)
+        loss = sum(float(keras.ops.convert_to_numpy(each)) for each in losses) / count
+        if gradients is None:
+            return loss, None
+        found = self._model.canonical_gradients(gradients)
+        return loss, {name: value / count for name, value in found.items()}
+
+    def _for_each_part(self, call: Callable[..., Result], staged: Staged) -> Results:
+        losses, kept = [], None
+        for part in staged:
+            loss, _, kept = call(*part)
+            losses.append(loss)
+        return losses, None, kept
 
     def next_batch(self) -> Staged:
         """D: fetch one batch and stage it."""
@@ -58,14 +84,15 @@ class EagerPrograms(KerasPrograms):
 
     def split(self, staged: Staged) -> Mapping[str, int]:
         """Run S once with marks between its phases: phase → ns, a diagnostic beside the programs."""
-        wait, phases = self._model.backend.wait, self._engine.phases(*staged)
-        found = {}
+        wait = self._model.backend.wait
+        found: dict[str, int] = {}
         wait(staged)
         begin = perf_counter_ns()
-        for name in phases:
-            wait(staged)
-            end = perf_counter_ns()
-            found[name], begin = end - begin, end
+        for part in staged:
+            for name in self._engine.phases(*part):
+                wait(staged)
+                end = perf_counter_ns()
+                found[name], begin = found.get(name, 0) + end - begin, end
         return found
 
 

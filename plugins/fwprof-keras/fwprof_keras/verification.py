@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fwprof.plugin import layers as kinds
+from fwprof.plugin import walk
 from fwprof_keras.precision import is_narrowing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from fwprof.plugin import CellPlan, LoadedWorkload, ResolvedLayer
+    from fwprof.plugin import CellPlan, LoadedWorkload
 
 
 def differences(workload: LoadedWorkload, cell: CellPlan) -> tuple[str, ...]:
     """Return what verification changes; keras's Adam has the canonical form as it is."""
     if not cell.is_verification or workload.spec is None:
         return ()
-    found = list(_walk(workload.layers))
+    found = [resolved.layer for resolved in walk(workload.layers)]
     is_double = cell.precision == "float64"
     has_gelu = any(
         "gelu" in (getattr(layer, "activation", None), getattr(layer, "function", None)) for layer in found
@@ -30,9 +29,3 @@ def differences(workload: LoadedWorkload, cell: CellPlan) -> tuple[str, ...]:
         "gelu written out": is_double and has_gelu,
     }
     return tuple(words for words, differs in applies.items() if differs)
-
-
-def _walk(layers: Iterable[ResolvedLayer]) -> Iterator[Any]:
-    for resolved in layers:
-        yield resolved.layer
-        yield from _walk(resolved.inner)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from fwprof.plugin import ResolvedLayer, UnsupportedError
+from fwprof.plugin import ResolvedLayer, UnsupportedError, walk
 from fwprof.plugin import layers as kinds
 from fwprof_tensorflow.layout import read_gradient
 from fwprof_tensorflow.model import TensorFlowModel
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from fwprof.plugin import Batch, Gradients, LoadedWorkload, Options, Programs, Scalar
+    from fwprof.plugin import Batch, Gradients, LoadedWorkload, Options, Programs, Scalar, Workload
     from fwprof_tensorflow.model import Array
     from fwprof_tensorflow.places import Place
 
@@ -71,6 +71,10 @@ class SessionSlot:
     def write(self, array: Array) -> None:
         """Set the array in place."""
         self.session.run(self.assign, {self.value: array})
+
+    def to_canonical(self, array: Array) -> Array:
+        """Return the array: both layouts are one."""
+        return array
 
 
 class GraphModel(TensorFlowModel):
@@ -256,14 +260,15 @@ class _Nodes:
 def _build(workload: LoadedWorkload, dtype: np.dtype[Any]) -> _Nodes:
     spec = workload.spec
     assert spec is not None
-    is_binary = spec.loss == "binary_cross_entropy"
+    _require_supported(spec, workload.layers)
+    has_labels = spec.loss == "cross_entropy"
     nodes = _Nodes(
         inputs=v1.placeholder(
             dtype if spec.input.dtype == "float32" else tf.int64, (None, *spec.input.shape)
         ),
-        targets=v1.placeholder(dtype, (None, spec.classes))
-        if is_binary
-        else v1.placeholder(tf.int64, (None,)),
+        targets=v1.placeholder(tf.int64, (None,))
+        if has_labels
+        else v1.placeholder(dtype, (None, spec.classes)),
     )
     tensor = nodes.inputs
     for resolved in workload.layers:
@@ -283,6 +288,23 @@ def _build(workload: LoadedWorkload, dtype: np.dtype[Any]) -> _Nodes:
     return nodes
 
 
+def _require_supported(spec: Workload, layers: Sequence[ResolvedLayer]) -> None:
+    """Refuse what is no layer of its own; a layer that is missing is refused where it is made."""
+    kept = next((resolved.path for resolved in walk(layers) if resolved.is_frozen), None)
+    lacks = {
+        "accumulated gradients": spec.accumulate > 1,
+        f"frozen layer {kept}": kept is not None,
+        "low-rank adaptation": any(getattr(each.layer, "lora_rank", None) for each in walk(layers)),
+    }
+    for what, is_asked in lacks.items():
+        if is_asked:
+            raise UnsupportedError(
+                f"tensorflow:graph has no {what}",
+                cause="it trains every parameter of a plain network, once a step",
+                next="use --plugin tensorflow",
+            )
+
+
 def _apply(resolved: ResolvedLayer, tensor: Any, variables: Mapping[str, Any]) -> Any:
     layer, path = resolved.layer, resolved.path
     match layer:
@@ -291,12 +313,15 @@ def _apply(resolved: ResolvedLayer, tensor: Any, variables: Mapping[str, Any]) -
             return _finish(layer, path, tensor, variables)
         case kinds.Conv2d():
             kernel = variables[f"{path}.kernel"]
-            tensor = tf.nn.conv2d(tensor, kernel, layer.stride, layer.padding.upper())
+            tensor = tf.nn.conv2d(tensor, kernel, layer.stride, _padding(layer.padding))
             return _finish(layer, path, tensor, variables)
         case kinds.MaxPool2d():
-            return tf.nn.max_pool2d(tensor, layer.size, layer.size, "VALID")
+            stride = layer.stride or layer.size
+            return tf.nn.max_pool2d(tensor, layer.size, stride, _padding(layer.padding))
         case kinds.AveragePool2d():
             return tf.nn.avg_pool2d(tensor, layer.size, layer.size, "VALID")
+        case kinds.AverageOverImage():
+            return tf.reduce_mean(tensor, (1, 2))
         case kinds.Flatten():
             return tf.reshape(tensor, (-1, *resolved.output_shape))
         case kinds.Activation():
@@ -307,6 +332,13 @@ def _apply(resolved: ResolvedLayer, tensor: Any, variables: Mapping[str, Any]) -
                 cause="it has dense, conv2d, pooling, flatten and activation",
                 next="use --plugin tensorflow",
             )
+
+
+def _padding(padding: str | int) -> Any:
+    """Return padding as tensorflow takes it: a word, or pixels before and after each axis."""
+    if isinstance(padding, str):
+        return padding.upper()
+    return [[0, 0], [padding] * 2, [padding] * 2, [0, 0]] if padding else "VALID"
 
 
 def _finish(layer: kinds.Dense | kinds.Conv2d, path: str, tensor: Any, variables: Mapping[str, Any]) -> Any:
@@ -327,6 +359,8 @@ def _loss(name: str, logits: Any, targets: Any) -> Any:
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
         case "binary_cross_entropy":
             losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)
+        case "mean_squared_error":
+            losses = tf.math.squared_difference(logits, targets)
         case _:
             raise UnsupportedError(f"tensorflow has no loss {name!r} here")
     return tf.reduce_mean(losses)

@@ -1,8 +1,8 @@
 """Canonical arrays ↔ tensorflow variables.
 
 tensorflow's layouts are the canonical ones: kernels (…, in, out), images (height, width,
-channels), LSTM gates i, f, g, o with one bias. Only attention differs, by a reshape: its heads have
-an axis of their own there.
+channels), LSTM gates i, f, g, o with one bias, GRU gates z, r, h. Attention differs by a reshape: its
+heads have an axis of their own there. A GRU's two biases are the rows of one variable.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ class Slot(Protocol):
     """Where one canonical array lies."""
 
     @property
+    def variable(self) -> Any:
+        """What holds the array, alone or with others."""
+        ...
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The canonical shape."""
         ...
@@ -36,6 +41,10 @@ class Slot(Protocol):
         """Set the canonical array, of the right shape, in place."""
         ...
 
+    def to_canonical(self, array: Array) -> Array:
+        """Return the canonical array of one that is laid out as the variable, e.g. of its gradient."""
+        ...
+
 
 @dataclass(frozen=True)
 class VariableSlot:
@@ -44,18 +53,29 @@ class VariableSlot:
     Args:
         variable: a keras Variable or a tf.Variable.
         shape: the canonical shape.
+        row: of the variable, where it holds several canonical arrays; None: the whole variable.
     """
 
     variable: Any
     shape: tuple[int, ...]
+    row: int | None = None
 
     def read(self) -> Array:
         """Return a copy of the canonical array."""
-        return np.array(self.variable.numpy()).reshape(self.shape)
+        return self.to_canonical(np.array(self.variable.numpy()))
 
     def write(self, array: Array) -> None:
         """Set the canonical array in place."""
-        self.variable.assign(np.reshape(array, tuple(self.variable.shape)))
+        if self.row is None:
+            self.variable.assign(np.reshape(array, tuple(self.variable.shape)))
+            return
+        whole = np.array(self.variable.numpy())
+        whole[self.row] = array
+        self.variable.assign(whole)
+
+    def to_canonical(self, array: Array) -> Array:
+        """Return the canonical array of one that is laid out as the variable, e.g. of its gradient."""
+        return (array if self.row is None else array[self.row]).reshape(self.shape)
 
 
 def slot_of(variable: Any) -> VariableSlot:
@@ -94,4 +114,4 @@ def read_gradient(gradient: Any, slot: Slot) -> Array:
         # A row that was looked up twice is there twice.
         np.add.at(dense, gradient.indices.numpy(), rows)
         return dense
-    return np.array(gradient).reshape(slot.shape)
+    return slot.to_canonical(np.array(gradient))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
-from fwprof.plugin import ResolvedLayer, UnsupportedError
+from fwprof.plugin import ResolvedLayer, UnsupportedError, sample_shape, walk
 from fwprof.plugin import layers as kinds
 from fwprof_tensorflow.network import build_network
 from fwprof_tensorflow.settings import set_precision
@@ -40,8 +41,8 @@ class NeutralModel(TrainedModel):
         self._weights = workload.weights
         set_precision(cell)
         network = build_network(
+            workload.spec,
             workload.layers,
-            workload.spec.input,
             cell.seed,
             drops=not cell.is_verification,
             is_exact=cell.precision == "float64",
@@ -49,7 +50,8 @@ class NeutralModel(TrainedModel):
         model = network.model
         criterion = _make_loss(workload.spec.loss)
         optimizer = _make_optimizer(workload.spec.optimizer)
-        variables = [slot.variable for slot in network.parameters.values()]
+        # A variable that holds two canonical arrays is trained once.
+        variables = list({id(slot.variable): slot.variable for slot in network.parameters.values()}.values())
         optimizer.build(variables)
 
         def loss(inputs: Any, targets: Any) -> Any:
@@ -59,7 +61,15 @@ class NeutralModel(TrainedModel):
             return model(inputs, training=False)
 
         super().__init__(
-            steps=Steps(loss, infer, variables, _make_update(workload, optimizer, variables), mode),
+            steps=Steps(
+                loss,
+                infer,
+                variables,
+                _make_update(workload, optimizer, variables),
+                mode,
+                parts=workload.spec.accumulate,
+                signature=_signature(workload),
+            ),
             optimizer=optimizer,
             states=[*model.variables, *optimizer.variables],
             parameters=network.parameters,
@@ -132,26 +142,40 @@ def differences(cell: CellPlan, layers: Sequence[ResolvedLayer]) -> tuple[str, .
     return tuple(words for words, applies in found.items() if applies)
 
 
-def walk(layers: Sequence[ResolvedLayer]) -> Iterator[ResolvedLayer]:
-    """Yield all layers, those inside others too."""
-    for resolved in layers:
-        yield resolved
-        yield from walk(resolved.inner)
-
-
 def load_data(batches: Sequence[Batch]) -> Any:
     """Return the pipeline over the batches, without end.
 
     Without prefetching: a batch costs what it costs, and nothing is fetched while others are timed.
     """
-    arrays = tuple(
-        np.concatenate([_convert(getattr(batch, part)) for batch in batches])
-        for part in ("inputs", "targets")
-    )
-    data = tf.data.Dataset.from_tensor_slices(arrays).batch(len(batches[0].targets)).repeat()
+    size, targets = len(batches[0].targets), np.concatenate([_convert(batch.targets) for batch in batches])
+    if len({batch.inputs.shape[1:] for batch in batches}) == 1:
+        inputs = np.concatenate([_convert(batch.inputs) for batch in batches])
+        data = tf.data.Dataset.from_tensor_slices((inputs, targets)).batch(size)
+    else:
+        # All sequences of a batch are of one length: there is nothing to pad.
+        data = tf.data.Dataset.from_tensor_slices((_ragged(batches), targets)).padded_batch(size)
     options = tf.data.Options()
     options.autotune.enabled = False
-    return data.with_options(options)
+    return data.repeat().with_options(options)
+
+
+def _ragged(batches: Sequence[Batch]) -> Any:
+    """Return the sequences of all batches in one tensor, each with its own length."""
+    lengths = np.concatenate([np.full(len(batch.inputs), batch.inputs.shape[1]) for batch in batches])
+    return tf.RaggedTensor.from_row_lengths(np.concatenate([b.inputs.ravel() for b in batches]), lengths)
+
+
+def _signature(workload: LoadedWorkload) -> tuple[tf.TensorSpec, ...] | None:
+    """Return inputs and targets as one trace takes them, where their length changes; else None."""
+    assert workload.spec is not None
+    shape = sample_shape(workload.spec)
+    if None not in shape or not workload.batches:
+        return None
+    targets = _convert(workload.batches[0].targets)
+    return (
+        tf.TensorSpec((None, *shape), workload.spec.input.dtype),
+        tf.TensorSpec((None, *targets.shape[1:]), targets.dtype),
+    )
 
 
 def fetch(batches: Sequence[Batch]) -> Iterator[Pair]:
@@ -165,13 +189,14 @@ def _convert(array: Any) -> Any:
 
 
 def _make_loss(name: str) -> Callable[[Any, Any], Any]:
-    losses: Mapping[str, Any] = {
-        "cross_entropy": tf.keras.losses.SparseCategoricalCrossentropy,
-        "binary_cross_entropy": tf.keras.losses.BinaryCrossentropy,
+    losses: Mapping[str, Callable[[], Any]] = {
+        "cross_entropy": partial(tf.keras.losses.SparseCategoricalCrossentropy, from_logits=True),
+        "binary_cross_entropy": partial(tf.keras.losses.BinaryCrossentropy, from_logits=True),
+        "mean_squared_error": tf.keras.losses.MeanSquaredError,
     }
     if name not in losses:
         raise UnsupportedError(f"tensorflow has no loss {name!r} here")
-    loss: Callable[[Any, Any], Any] = losses[name](from_logits=True)
+    loss: Callable[[Any, Any], Any] = losses[name]()
     return loss
 
 
@@ -191,10 +216,12 @@ def _make_update(
     workload: LoadedWorkload, optimizer: Any, variables: Sequence[Any]
 ) -> Callable[[Sequence[Any]], None]:
     assert workload.spec is not None
-    has_table = any(isinstance(resolved.layer, kinds.Embedding) for resolved in walk(workload.layers))
+    present = {type(resolved.layer) for resolved in walk(workload.layers)}
     # Keras's Adam squares the gradient of each look-up by itself: a row that a batch looks up twice
-    # would have its second moment from a sum of squares, and the square of the sum is meant.
-    is_summed = has_table and isinstance(workload.spec.optimizer, kinds.Adam)
+    # would have its second moment from a sum of squares, and the square of the sum is meant. The
+    # gradient of a tied table has every row anyway, and would be listed with the look-ups.
+    is_adam = isinstance(workload.spec.optimizer, kinds.Adam)
+    is_summed = kinds.TiedDense in present or (kinds.Embedding in present and is_adam)
 
     def update(gradients: Sequence[Any]) -> None:
         if is_summed:

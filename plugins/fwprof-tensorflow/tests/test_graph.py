@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from fwprof.plugin import LoadedWorkload, UnsupportedError, layers
+from fwprof.testing.checks import check_network
 from fwprof.testing.language import find_workload
 from fwprof.testing.small import make_workload
 from fwprof_tensorflow import plugin
@@ -60,6 +61,19 @@ def test_a_graph_computes_what_the_traced_step_does(build, optimizer, loss):
         np.testing.assert_allclose(parameters[key], parameter, rtol=1e-5, atol=1e-6, err_msg=key)
 
 
+def test_numbered_padding_strides_and_averages_are_those_of_the_traced_step(build):
+    specs = (
+        layers.Conv2d(filters=4, size=3, stride=2, padding=1),
+        layers.MaxPool2d(size=3, stride=2, padding=1),
+        layers.Conv2d(filters=3, size=1, padding=0, activation="tanh"),
+        layers.AverageOverImage(),
+        layers.Dense(units=3),
+    )
+    workload = make_workload(specs, IMAGE, loss="mean_squared_error")
+    model = build(workload, variant="graph", verified=True)
+    check_network(workload, model, plugin.train_step(model=model))
+
+
 @pytest.mark.parametrize("name", ["mlp", "mlp-small", "lenet"])
 def test_it_takes_the_layers_of_the_workloads_it_is_for(build, name):
     spec = find_workload(name)
@@ -78,6 +92,11 @@ def test_it_takes_the_layers_of_the_workloads_it_is_for(build, name):
             (layers.Residual(layers=(layers.Dense(units=4),)), layers.Dense(units=3)),
             "no Residual for layer 0",
         ),
+        (
+            (layers.Frozen(layers=(layers.Dense(units=4),)), layers.Dense(units=3)),
+            "no frozen layer 0",
+        ),
+        ((layers.Dense(units=3, lora_rank=1),), "no low-rank adaptation"),
     ],
 )
 def test_any_other_layer_is_refused_by_name(build, specs, words):
@@ -90,6 +109,8 @@ def test_an_optimizer_and_a_model_of_the_users_own_are_refused(build):
     adamw = layers.Adam(learning_rate=0.01, weight_decay=0.1)
     with pytest.raises(UnsupportedError, match="no Adam with weight decay"):
         build(make_workload((layers.Dense(units=3),), (4,), optimizer=adamw), variant="graph")
+    with pytest.raises(UnsupportedError, match="tensorflow:graph has no accumulated gradients"):
+        build(make_workload((layers.Dense(units=3),), (4,), accumulate=2), variant="graph")
     with pytest.raises(UnsupportedError, match="cannot take over a model of your own"):
         build(LoadedWorkload(name="own", native={}), variant="graph")
 

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     import keras
 
     from fwprof.plugin import CellPlan, Device, Scalar
+    from fwprof_keras.data import Batches
 
-    Staged = tuple[Any, Any, Any]
+    Part = tuple[Any, Any, Any]
     """Inputs, targets, and sample weights or None, as tensors of the backend."""
+    Staged = Sequence[Part]
+    """A batch: one part, or those whose gradients are accumulated before an update."""
     Result = tuple[Any, Sequence[Any] | None, Any]
     """The loss; after G the gradients in the order of the trainable variables; what else to wait for."""
 
@@ -36,6 +39,10 @@ class Engine(Protocol):
 
     def forward_backward(self, x: Any, y: Any, weight: Any) -> Result:
         """G: the loss and every gradient."""
+        ...
+
+    def add_gradients(self, x: Any, y: Any, weight: Any, sums: Sequence[Any]) -> Result:
+        """G of one more part of a batch: its loss, and its gradients added to those before, `sums`."""
         ...
 
     def run(self, x: Any, y: Any, weight: Any) -> Result:
@@ -92,6 +99,10 @@ class Backend(Protocol):
 
     def wait(self, value: Any) -> None:
         """Return when the value, and everything submitted with it, is finished."""
+        ...
+
+    def dataset(self, batches: Batches) -> Any:
+        """Return what `fit` takes of batches whose samples differ in shape from one to the next."""
         ...
 
     def seed(self, seed: int) -> None:

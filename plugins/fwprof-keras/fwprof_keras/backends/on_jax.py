@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from fwprof.plugin import CellPlan, Device, Scalar
     from fwprof_keras.backends import Engine, Result
+    from fwprof_keras.data import Batches
 
     State = tuple[list[Any], list[Any], list[Any]]
     """Trainable variables, those that are not, and the optimizer's."""
@@ -89,6 +90,10 @@ class JaxBackend:
         """Return when every array is computed."""
         jax.block_until_ready(value)  # type: ignore[no-untyped-call]  # untyped in jax
 
+    def dataset(self, batches: Batches) -> Any:
+        """Return the batches: keras takes them one by one here, each in its own shape."""
+        return batches
+
     def seed(self, seed: int) -> None:
         """Do nothing: JAX has no random state of its own."""
 
@@ -130,6 +135,7 @@ class JaxEngine:
 
         self._forward = wrap(self._compute_forward)
         self._forward_backward = wrap(self._compute_gradients)
+        self._add_gradients = wrap(self._compute_sums, donate_argnums=4)
         self._run = wrap(self._step, donate_argnums=0)
 
     def forward(self, x: Any, y: Any, weight: Any) -> Result:
@@ -143,6 +149,13 @@ class JaxEngine:
         """G: the loss and every gradient; the statistics it moved are kept."""
         trained, kept, slots = self._taken()
         loss, gradients, kept = self._forward_backward((trained, kept, slots), x, y, weight)
+        self._state = trained, kept, slots
+        return loss, gradients, kept
+
+    def add_gradients(self, x: Any, y: Any, weight: Any, sums: Sequence[Any]) -> Result:
+        """G of one more part: its loss, and its gradients added to `sums`, whose memory is given away."""
+        trained, kept, slots = self._taken()
+        loss, gradients, kept = self._add_gradients((trained, kept, slots), x, y, weight, sums)
         self._state = trained, kept, slots
         return loss, gradients, kept
 
@@ -195,6 +208,12 @@ class JaxEngine:
     ) -> tuple[Any, list[Any], list[Any]]:
         (_, (loss, kept)), gradients = self._loss_and_gradients(*state, x, y, weight)
         return loss, gradients, kept
+
+    def _compute_sums(
+        self, state: State, x: Any, y: Any, weight: Any, sums: Sequence[Any]
+    ) -> tuple[Any, list[Any], list[Any]]:
+        loss, gradients, kept = self._compute_gradients(state, x, y, weight)
+        return loss, [a + b for a, b in zip(sums, gradients, strict=True)], kept
 
     def _step(self, state: State, x: Any, y: Any, weight: Any) -> tuple[Any, State]:
         loss, gradients, kept = self._compute_gradients(state, x, y, weight)

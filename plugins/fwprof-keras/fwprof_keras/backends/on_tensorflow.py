@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from fwprof.plugin import CellPlan, Device, Scalar
     from fwprof_keras.backends import Engine, Result
+    from fwprof_keras.data import Batches
 
 _traced = 0
 
@@ -91,6 +92,22 @@ class TensorflowBackend:
             tf.test.experimental.sync_devices()
         tf.nest.flatten(value, expand_composites=True)[0].numpy()
 
+    def dataset(self, batches: Batches) -> Any:
+        """Return a data set that says which axes have no fixed size.
+
+        Of a PyDataset keras looks at two batches to learn that (keras 3.15, PyDatasetAdapter), and
+        fails at the third where those two happened to be of one length.
+        """
+        inputs, targets = batches[0]
+        signature = (
+            tf.TensorSpec((None,) * inputs.ndim, inputs.dtype),
+            tf.TensorSpec((None, *targets.shape[1:]), targets.dtype),
+        )
+        data = tf.data.Dataset.from_generator(
+            lambda: map(batches.__getitem__, range(len(batches))), output_signature=signature
+        )
+        return data.apply(tf.data.experimental.assert_cardinality(len(batches)))
+
     def seed(self, seed: int) -> None:
         """Set the global seed of TensorFlow."""
         tf.random.set_seed(seed)
@@ -133,13 +150,16 @@ class TensorflowEngine:
                 _count_trace()
                 return function(*arguments)
 
+            # XLA compiles each shape by itself: traced by itself too, it is counted.
+            is_compiled = bool(model.jit_compile)
             graph: Callable[..., Any] = tf.function(
-                traced, jit_compile=bool(model.jit_compile), reduce_retracing=True
+                traced, jit_compile=is_compiled, reduce_retracing=not is_compiled
             )
             return graph
 
         self._forward = wrap(self._loss)
         self._forward_backward = wrap(self._loss_and_gradients)
+        self._add_gradients = wrap(self._loss_and_sums)
         self._run = wrap(self._step)
 
     def forward(self, x: Any, y: Any, weight: Any) -> Result:
@@ -149,6 +169,11 @@ class TensorflowEngine:
     def forward_backward(self, x: Any, y: Any, weight: Any) -> Result:
         """G: the loss and every gradient."""
         loss, gradients = self._forward_backward(x, y, weight)
+        return loss, gradients, ()
+
+    def add_gradients(self, x: Any, y: Any, weight: Any, sums: Sequence[Any]) -> Result:
+        """G of one more part: its loss, and its gradients added to `sums`."""
+        loss, gradients = self._add_gradients(x, y, weight, sums)
         return loss, gradients, ()
 
     def run(self, x: Any, y: Any, weight: Any) -> Result:
@@ -185,6 +210,10 @@ class TensorflowEngine:
         zero = tf.UnconnectedGradients.ZERO
         found: list[Any] = tape.gradient(loss, self._trained, unconnected_gradients=zero)
         return [tf.convert_to_tensor(each) for each in found] if self._sums_rows else found
+
+    def _loss_and_sums(self, x: Any, y: Any, weight: Any, sums: Sequence[Any]) -> tuple[Any, list[Any]]:
+        loss, gradients = self._loss_and_gradients(x, y, weight)
+        return loss, [a + b for a, b in zip(sums, gradients, strict=True)]
 
     def _step(self, x: Any, y: Any, weight: Any) -> Any:
         loss, gradients = self._loss_and_gradients(x, y, weight)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from fwprof.plugin import CellPlan, Device, Scalar
     from fwprof_keras.backends import Engine, Result
+    from fwprof_keras.data import Batches
 
 _MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -90,6 +91,10 @@ class TorchBackend:
         if self._device.type != "cpu":
             torch.get_device_module(self._device).synchronize(self._device)
 
+    def dataset(self, batches: Batches) -> Any:
+        """Return the batches: keras takes them one by one here, each in its own shape."""
+        return batches
+
     def seed(self, seed: int) -> None:
         """Set torch's random state, from which dropout draws."""
         torch.manual_seed(seed)
@@ -141,6 +146,12 @@ class TorchEngine:
     def forward_backward(self, x: Any, y: Any, weight: Any) -> Result:
         """G: clear gradients, loss, every gradient."""
         self._model.zero_grad()
+        loss = self._loss(x, y, weight)
+        self._optimizer.scale_loss(loss).backward()
+        return loss, self._gradients(), ()
+
+    def add_gradients(self, x: Any, y: Any, weight: Any, sums: Sequence[Any]) -> Result:  # noqa: ARG002 (torch holds them)
+        """G of one more part: its loss, and its gradients added to those that torch holds."""
         loss = self._loss(x, y, weight)
         self._optimizer.scale_loss(loss).backward()
         return loss, self._gradients(), ()
