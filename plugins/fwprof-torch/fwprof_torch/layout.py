@@ -37,6 +37,24 @@ CONV = Layout(
     to_canonical=lambda kernel: kernel.transpose(2, 3, 1, 0),
 )
 """(height, width, in, out) ↔ (out, in, height, width)."""
+CONV_1D = Layout(
+    to_torch=lambda kernel: kernel.transpose(2, 1, 0),
+    to_canonical=lambda kernel: kernel.transpose(2, 1, 0),
+)
+"""(size, in, out) ↔ (out, in, size)."""
+
+
+def _swap_gates(array: Array) -> Array:
+    """Swap the first two of three gates, which lie along the first axis."""
+    one, other, third = np.split(array, 3)
+    return np.concatenate((other, one, third))
+
+
+GRU_KERNEL = Layout(
+    to_torch=lambda kernel: _swap_gates(kernel.T), to_canonical=lambda weight: _swap_gates(weight).T
+)
+"""(in, 3·units) of update, reset, candidate ↔ (3·units, in) of reset, update, new."""
+GRU_BIAS = Layout(to_torch=_swap_gates, to_canonical=_swap_gates)
 
 
 def dense_after_flatten(image: tuple[int, int, int]) -> Layout:
@@ -114,6 +132,10 @@ class Slot:
         with torch.no_grad():
             self._part(self.tensor).copy_(values)
 
+    def freeze(self) -> None:
+        """Keep the tensor from being trained."""
+        self.tensor.requires_grad_(False)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The canonical shape."""
@@ -153,6 +175,11 @@ class BiasSlot(Slot):
         super().write(array)
         with torch.no_grad():
             self.second.tensor.zero_()
+
+    def freeze(self) -> None:
+        """Keep both from being trained."""
+        super().freeze()
+        self.second.freeze()
 
 
 class VarianceSlot(Slot):

@@ -39,11 +39,13 @@ class TorchModel(ABC):
         optimizer: of the module's parameters.
         loss: called with a staged batch's parts; returns the mean loss.
         parameters: canonical name → place, of what is trained.
-        statistics: the same of what training moves without gradients.
+        state: the same of statistics, which training moves without gradients, and of what is frozen.
     """
 
     verified_with: tuple[str, ...] = ()
     """How a program that is verified differs from the timed one."""
+    part_count: int = 1
+    """Parts that a staged batch is cut into, whose gradients are accumulated; 1: it is not cut."""
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class TorchModel(ABC):
         optimizer: torch.optim.Optimizer,
         loss: Loss,
         parameters: Mapping[str, Slot],
-        statistics: Mapping[str, Slot],
+        state: Mapping[str, Slot],
         place: Place,
         mode: Mode,
         cell: CellPlan,
@@ -66,7 +68,7 @@ class TorchModel(ABC):
         )
         self.place = place
         self.cell = cell
-        self._slots = {**parameters, **statistics}
+        self._slots = {**parameters, **state}
         self._trained = parameters
         # Asked now: the first compilation fills the folder.
         self._has_warm_cache = mode.has_warm_cache()

@@ -60,7 +60,7 @@ class NativeModel(TorchModel):
             optimizer=parts.optimizer,
             loss=_make_loss(module, parts.loss, workload.batches[0]),
             parameters=_parameter_slots(module),
-            statistics=_statistic_slots(module),
+            state=_statistic_slots(module),
             place=place,
             mode=mode,
             cell=options.cell,

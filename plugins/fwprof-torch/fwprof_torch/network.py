@@ -10,12 +10,42 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fwprof.plugin import ResolvedLayer, UnsupportedError
 from fwprof.plugin import layers as kinds
-from fwprof_torch.layout import CONV, DENSE, SAME, BiasSlot, Layout, Slot, VarianceSlot, dense_after_flatten
+from fwprof_torch.layout import (
+    CONV,
+    CONV_1D,
+    DENSE,
+    GRU_BIAS,
+    GRU_KERNEL,
+    SAME,
+    BiasSlot,
+    Layout,
+    Slot,
+    VarianceSlot,
+    dense_after_flatten,
+)
+from fwprof_torch.modules import (
+    Added,
+    AverageOverSequence,
+    Concatenated,
+    EveryOutput,
+    FirstOfSequence,
+    FlattenCanonical,
+    KeptInEvaluation,
+    LastOutput,
+    LowRankLinear,
+    MaxOverSequence,
+    PadSame,
+    PairwiseProducts,
+    PositionEmbedding,
+    Residual,
+    SelfAttention,
+    WithAxisMoved,
+    same_padding,
+)
 
 _IMAGE = 3
 _SEQUENCE = 2
@@ -23,125 +53,47 @@ _SEQUENCE = 2
 
 @dataclass
 class Network:
-    """A module, and where the canonical arrays lie in it."""
+    """A module, and where the canonical arrays lie in it: what is trained, and what is not."""
 
     module: nn.Sequential
     parameters: dict[str, Slot]
-    statistics: dict[str, Slot]
+    state: dict[str, Slot]
 
 
 def build_network(layers: Sequence[ResolvedLayer], batch_size: Callable[[], int]) -> Network:
     """Return the network of resolved layers, with torch's own random weights.
 
     Args:
-        layers: in order; `repeat` is expanded.
-        batch_size: the size of the batches that are trained on, asked when statistics are read.
+        layers: in order; `repeat` and `frozen` are expanded.
+        batch_size: samples in a pass of training, asked when statistics are read.
 
     Raises:
         UnsupportedError: a layer, or its place, is not supported; names it.
     """
     builder = _Builder(batch_size)
     module = nn.Sequential(*builder.chain(layers))
-    return Network(module=module, parameters=builder.parameters, statistics=builder.statistics)
-
-
-class Residual(nn.Sequential):
-    """x + layers(x)."""
-
-    def forward(self, inputs: Tensor) -> Tensor:  # noqa: D102 (nn.Module's own)
-        outputs: Tensor = super().forward(inputs)  # type: ignore[no-untyped-call]  # untyped in torch
-        return inputs + outputs
-
-
-class SelfAttention(nn.Module):
-    """Multi-head self-attention over (batch, length, channels)."""
-
-    mask: Tensor | None
-
-    def __init__(self, channels: int, heads: int, length: int, *, is_causal: bool) -> None:
-        super().__init__()
-        self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
-        self.is_causal = is_causal
-        mask = nn.Transformer.generate_square_subsequent_mask(length) if is_causal else None
-        self.register_buffer("mask", mask, persistent=False)
-
-    def forward(self, inputs: Tensor) -> Tensor:  # noqa: D102 (nn.Module's own)
-        outputs: Tensor = self.attention(
-            inputs, inputs, inputs, need_weights=False, attn_mask=self.mask, is_causal=self.is_causal
-        )[0]
-        return outputs
-
-
-class PositionEmbedding(nn.Module):
-    """Adds a learned vector a position to (batch, length, channels)."""
-
-    def __init__(self, length: int, channels: int) -> None:
-        super().__init__()
-        self.table = nn.Parameter(torch.empty(length, channels))
-        nn.init.normal_(self.table, std=0.02)
-
-    def forward(self, inputs: Tensor) -> Tensor:  # noqa: D102 (nn.Module's own)
-        return inputs + self.table
-
-
-class AverageOverSequence(nn.Module):
-    """Mean over the positions of (batch, length, channels)."""
-
-    def forward(self, inputs: Tensor) -> Tensor:  # noqa: D102 (nn.Module's own)
-        return inputs.mean(dim=1)
-
-
-class LastOutput(nn.Module):
-    """The output of an LSTM at the last position of (batch, length, channels)."""
-
-    def __init__(self, lstm: nn.LSTM) -> None:
-        super().__init__()
-        self.lstm = lstm
-
-    def forward(self, inputs: Tensor) -> Tensor:  # noqa: D102 (nn.Module's own)
-        outputs: Tensor = self.lstm(inputs)[0]
-        return outputs[:, -1]
-
-
-class EveryOutput(LastOutput):
-    """The outputs of an LSTM at every position."""
-
-    def forward(self, inputs: Tensor) -> Tensor:  # noqa: D102 (nn.Module's own)
-        outputs: Tensor = self.lstm(inputs)[0]
-        return outputs
-
-
-class WithAxisMoved(nn.Module):
-    """Applies a module to a tensor whose axis `source` is at `target` for it."""
-
-    def __init__(self, inner: nn.Module, source: int, target: int) -> None:
-        super().__init__()
-        self.inner, self.source, self.target = inner, source, target
-
-    def forward(self, inputs: Tensor) -> Tensor:  # noqa: D102 (nn.Module's own)
-        outputs: Tensor = self.inner(inputs.movedim(self.source, self.target))
-        return outputs.movedim(self.target, self.source)
-
-
-class FlattenCanonical(nn.Module):
-    """Flattens images in the order height, width, channels."""
-
-    def forward(self, inputs: Tensor) -> Tensor:  # noqa: D102 (nn.Module's own)
-        return inputs.permute(0, 2, 3, 1).flatten(1)
+    return Network(module=module, parameters=builder.parameters, state=builder.state)
 
 
 @dataclass
 class _Builder:
     batch_size: Callable[[], int]
     parameters: dict[str, Slot] = field(default_factory=dict)
-    statistics: dict[str, Slot] = field(default_factory=dict)
+    state: dict[str, Slot] = field(default_factory=dict)
     _flattened: tuple[int, int, int] | None = None
     """The image whose features come in torch's order, until a dense layer takes them."""
 
-    def chain(self, layers: Sequence[ResolvedLayer]) -> list[nn.Module]:
+    def chain(
+        self, layers: Sequence[ResolvedLayer], following: Sequence[ResolvedLayer] = ()
+    ) -> list[nn.Module]:
+        """Return the modules of layers one after another.
+
+        Args:
+            following: what takes the output of the last one, and nothing else does.
+        """
         modules: list[nn.Module] = []
         for index, resolved in enumerate(layers):
-            modules += self._modules(resolved, layers[index + 1 :])
+            modules += self._modules(resolved, (*layers[index + 1 :], *following))
         return modules
 
     def _modules(self, resolved: ResolvedLayer, following: Sequence[ResolvedLayer]) -> list[nn.Module]:
@@ -151,8 +103,10 @@ class _Builder:
                 return [self._dense(resolved, layer), *_activation(layer.activation, resolved)]
             case kinds.Conv2d():
                 return [*self._conv(resolved, layer), *_activation(layer.activation, resolved)]
+            case kinds.Conv1d():
+                return [self._conv_1d(resolved, layer), *_activation(layer.activation, resolved)]
             case kinds.MaxPool2d():
-                return [nn.MaxPool2d(layer.size)]
+                return [nn.MaxPool2d(layer.size, stride=layer.stride, padding=layer.padding)]
             case kinds.AveragePool2d():
                 return [nn.AvgPool2d(layer.size)]
             case kinds.Flatten():
@@ -181,28 +135,61 @@ class _Builder:
                 return [self._attention(resolved, layer)]
             case kinds.Lstm():
                 return [self._lstm(resolved, layer)]
+            case kinds.Gru():
+                return [self._gru(resolved, layer)]
             case kinds.AverageOverSequence():
                 _require(resolved, rank=_SEQUENCE, what="(length, channels)")
                 return [AverageOverSequence()]
+            case kinds.MaxOverSequence():
+                _require(resolved, rank=_SEQUENCE, what="(length, channels)")
+                return [MaxOverSequence()]
+            case kinds.FirstOfSequence():
+                _require(resolved, rank=_SEQUENCE, what="(length, channels)")
+                return [FirstOfSequence()]
+            case kinds.AverageOverImage():
+                _require(resolved, rank=_IMAGE, what="an image (height, width, channels)")
+                return [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+            case kinds.PairwiseProducts():
+                _require(resolved, rank=_SEQUENCE, what="(rows, channels)")
+                return [PairwiseProducts(shape[0])]
+            case kinds.TiedDense():
+                return [self._tied_dense(resolved)]
+            case kinds.Chain():
+                return self.chain(resolved.inner, following)
+            case kinds.Branches():
+                return [self._branches(resolved, layer)]
             case kinds.Residual():
                 return [Residual(*self.chain(resolved.inner))]
             case _:
                 raise UnsupportedError(f"torch has no module for layer {resolved.path} ({_kind(resolved)})")
 
     def _dense(self, resolved: ResolvedLayer, layer: kinds.Dense) -> nn.Module:
-        linear = nn.Linear(resolved.input_shape[-1], layer.units, bias=layer.use_bias)
+        channels, units = resolved.input_shape[-1], layer.units
         layout: Layout = DENSE
         if self._flattened is not None:
             layout, self._flattened = dense_after_flatten(self._flattened), None
+        linear: nn.Linear
+        if layer.lora_rank is None:
+            linear = nn.Linear(channels, units, bias=layer.use_bias)
+        else:
+            linear = LowRankLinear(channels, units, layer.lora_rank, bias=layer.use_bias)
+            self._keep(resolved, lora_a=Slot(linear, "lora_a", layout), lora_b=Slot(linear, "lora_b", DENSE))
         self._keep(resolved, kernel=Slot(linear, "weight", layout))
         if layer.use_bias:
             self._keep(resolved, bias=Slot(linear, "bias"))
         return _over_channels(linear, resolved.input_shape)
 
+    def _tied_dense(self, resolved: ResolvedLayer) -> nn.Module:
+        embedding = (self.parameters | self.state)[str(resolved.table)].owner
+        assert isinstance(embedding, nn.Embedding)
+        linear = nn.Linear(embedding.embedding_dim, embedding.num_embeddings, bias=False)
+        linear.weight = embedding.weight
+        return _over_channels(linear, resolved.input_shape)
+
     def _conv(self, resolved: ResolvedLayer, layer: kinds.Conv2d) -> list[nn.Module]:
         _require(resolved, rank=_IMAGE, what="an image (height, width, channels)")
         height, width, channels = resolved.input_shape
-        pads = [_same_padding(size, layer) for size in (height, width)]
+        pads = [_padding(side, layer) for side in (height, width)]
         is_symmetric = all(before == after for before, after in pads)
         conv = nn.Conv2d(
             channels,
@@ -217,6 +204,25 @@ class _Builder:
             self._keep(resolved, bias=Slot(conv, "bias"))
         (top, bottom), (left, right) = pads
         return [conv] if is_symmetric else [nn.ZeroPad2d((left, right, top, bottom)), conv]
+
+    def _conv_1d(self, resolved: ResolvedLayer, layer: kinds.Conv1d) -> nn.Module:
+        _require(resolved, rank=_SEQUENCE, what="(length, channels)")
+        is_same = layer.padding == "same"
+        is_symmetric = is_same and layer.stride == 1 and layer.size % 2 == 1
+        conv = nn.Conv1d(
+            resolved.input_shape[-1],
+            layer.filters,
+            layer.size,
+            stride=layer.stride,
+            padding=layer.size // 2 if is_symmetric else 0,
+            bias=layer.use_bias,
+        )
+        self._keep(resolved, kernel=Slot(conv, "weight", CONV_1D))
+        if layer.use_bias:
+            self._keep(resolved, bias=Slot(conv, "bias"))
+        is_padded_apart = is_same and not is_symmetric
+        module = nn.Sequential(PadSame(layer.size, layer.stride), conv) if is_padded_apart else conv
+        return WithAxisMoved(module, -1, 1)
 
     def _flatten(self, shape: tuple[int, ...], following: Sequence[ResolvedLayer]) -> nn.Module:
         if len(shape) != _IMAGE:
@@ -241,12 +247,15 @@ class _Builder:
             )
         kind = nn.BatchNorm2d if len(positions) == _IMAGE - 1 else nn.BatchNorm1d
         norm = kind(channels, eps=layer.epsilon, momentum=1 - layer.momentum)
-        self._keep(resolved, gamma=Slot(norm, "weight"), beta=Slot(norm, "bias"))
-        self.statistics[f"{resolved.path}.moving_mean"] = Slot(norm, "running_mean")
-        self.statistics[f"{resolved.path}.moving_variance"] = VarianceSlot(
-            norm, elements=lambda: self.batch_size() * prod(positions)
+        self._keep(
+            resolved,
+            gamma=Slot(norm, "weight"),
+            beta=Slot(norm, "bias"),
+            moving_mean=Slot(norm, "running_mean"),
+            moving_variance=VarianceSlot(norm, elements=lambda: self.batch_size() * prod(positions)),
         )
-        return WithAxisMoved(norm, -1, 1) if len(positions) == 1 else norm
+        module = KeptInEvaluation(norm) if resolved.is_frozen else norm
+        return WithAxisMoved(module, -1, 1) if len(positions) == 1 else module
 
     def _attention(self, resolved: ResolvedLayer, layer: kinds.Attention) -> nn.Module:
         _require(resolved, rank=_SEQUENCE, what="(length, channels)")
@@ -281,9 +290,31 @@ class _Builder:
         )
         return EveryOutput(lstm) if layer.return_sequences else LastOutput(lstm)
 
+    def _gru(self, resolved: ResolvedLayer, layer: kinds.Gru) -> nn.Module:
+        _require(resolved, rank=_SEQUENCE, what="(length, channels)")
+        gru = nn.GRU(resolved.input_shape[-1], layer.units, batch_first=True)
+        self._keep(
+            resolved,
+            kernel=Slot(gru, "weight_ih_l0", GRU_KERNEL),
+            recurrent_kernel=Slot(gru, "weight_hh_l0", GRU_KERNEL),
+            bias=Slot(gru, "bias_ih_l0", GRU_BIAS),
+            recurrent_bias=Slot(gru, "bias_hh_l0", GRU_BIAS),
+        )
+        return EveryOutput(gru) if layer.return_sequences else LastOutput(gru)
+
+    def _branches(self, resolved: ResolvedLayer, layer: kinds.Branches) -> nn.Module:
+        # Nothing follows inside a branch: what it flattens must come in canonical order.
+        branches = [nn.Sequential(*self.chain((inner,))) for inner in resolved.inner]
+        if layer.join == "add":
+            return Added(branches)
+        return Concatenated(branches, axis=1 if len(resolved.output_shape) == _IMAGE else -1)
+
     def _keep(self, resolved: ResolvedLayer, **slots: Slot) -> None:
-        for name, slot in slots.items():
-            self.parameters[f"{resolved.path}.{name}"] = slot
+        for key, slot in slots.items():
+            name = f"{resolved.path}.{key}"
+            if name in resolved.state:
+                slot.freeze()
+            (self.state if name in resolved.state else self.parameters)[name] = slot
 
 
 def _activation(name: str | None, resolved: ResolvedLayer) -> list[nn.Module]:
@@ -308,13 +339,11 @@ def _over_channels(module: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     return WithAxisMoved(module, 1, -1) if len(shape) == _IMAGE else module
 
 
-def _same_padding(size: int, layer: kinds.Conv2d) -> tuple[int, int]:
-    """Return the zeros before and after one axis; of an odd number the last one is after."""
-    if layer.padding == "valid":
-        return (0, 0)
-    outputs = -(-size // layer.stride)
-    total = max((outputs - 1) * layer.stride + layer.size - size, 0)
-    return (total // 2, total - total // 2)
+def _padding(side: int, layer: kinds.Conv2d) -> tuple[int, int]:
+    """Return the zeros before and after one axis."""
+    if layer.padding == "same":
+        return same_padding(side, layer.size, layer.stride)
+    return (0, 0) if layer.padding == "valid" else (layer.padding, layer.padding)
 
 
 def _require(resolved: ResolvedLayer, *, rank: int, what: str) -> None:

@@ -8,29 +8,37 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch.nn import functional
-from torch.utils.data import DataLoader, TensorDataset
 
-from fwprof.plugin import UnsupportedError
+from fwprof.plugin import UnsupportedError, sample_shape
 from fwprof.plugin import layers as kinds
 from fwprof_torch.layout import image_to_torch
 from fwprof_torch.model import TorchModel
 from fwprof_torch.network import build_network
+from fwprof_torch.pipelines import load_data
 from fwprof_torch.state import clear_optimizer
 from fwprof_torch.verification import canonical_step, is_adam, simplify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from fwprof.plugin import Batch, LoadedWorkload, Options
+    from fwprof.plugin import Batch, LoadedWorkload, Options, Staged
     from fwprof_torch.modes import Mode
     from fwprof_torch.places import Place
 
     Pair = tuple[torch.Tensor, torch.Tensor]
 
 
+def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean over samples, and over positions where each of them is classified."""
+    if logits.dim() > 2:
+        logits, targets = logits.flatten(0, -2), targets.flatten()
+    return functional.cross_entropy(logits, targets)
+
+
 _LOSSES: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "cross_entropy": functional.cross_entropy,
+    "cross_entropy": _cross_entropy,
     "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
+    "mean_squared_error": functional.mse_loss,
 }
 
 
@@ -53,7 +61,8 @@ class NeutralModel(TorchModel):
         self._weights = workload.weights
         self._dtype = torch.float64 if cell.precision == "float64" else torch.float32
         self._batch_size = len(workload.batches[0].targets) if workload.batches else 0
-        network = build_network(workload.layers, lambda: self._batch_size)
+        self.part_count = workload.spec.accumulate
+        network = build_network(workload.layers, lambda: self._batch_size // self.part_count)
         module = network.module.to(place.device, self._dtype)
         optimizer = _make_optimizer(workload.spec.optimizer, module)
 
@@ -65,14 +74,18 @@ class NeutralModel(TorchModel):
             optimizer=optimizer,
             loss=loss,
             parameters=network.parameters,
-            statistics=network.statistics,
+            state=network.state,
             place=place,
             mode=mode,
             cell=cell,
         )
         if cell.is_verification:
             self._verify(optimizer, mode)
-        self._pipeline = _endless(self._load_data(workload.batches))
+        self._pipeline = load_data(
+            [self._convert(batch) for batch in workload.batches],
+            is_trimmed=None in sample_shape(workload.spec),
+            is_pinned=not place.is_host,
+        )
         self.reset()
 
     @property
@@ -85,12 +98,16 @@ class NeutralModel(TorchModel):
         """Samples in the batch staged last."""
         return self._batch_size
 
-    def stage(self, batch: Batch) -> Pair:
-        """Put one batch on the device, images as (batch, channels, height, width), and wait."""
+    def stage(self, batch: Batch) -> Staged:
+        """Put one batch on the device, images as (batch, channels, height, width), and wait.
+
+        Returns:
+            `(inputs, targets)`; where gradients are accumulated one such pair a part.
+        """
         self._batch_size = len(batch.targets)
         return self._place_pair(*self._convert(batch))
 
-    def next_batch(self) -> Pair:
+    def next_batch(self) -> Staged:
         """Fetch one batch from a DataLoader and put it on the device."""
         return self._place_pair(*next(self._pipeline))
 
@@ -101,8 +118,10 @@ class NeutralModel(TorchModel):
         self.optimizer.zero_grad()
         torch.manual_seed(self.cell.seed)
 
-    def infer(self, staged: Pair) -> torch.Tensor:
+    def infer(self, staged: Staged) -> torch.Tensor:
         """Return the logits of a staged batch."""
+        if self.part_count > 1:
+            return torch.cat([self.module(inputs) for inputs, _ in staged])
         logits: torch.Tensor = self.module(staged[0])
         return logits
 
@@ -126,28 +145,20 @@ class NeutralModel(TorchModel):
         targets = torch.tensor(batch.targets)
         return values, targets.to(self._dtype if targets.is_floating_point() else torch.int64)
 
-    def _place_pair(self, inputs: torch.Tensor, targets: torch.Tensor) -> Pair:
+    def _place_pair(self, inputs: torch.Tensor, targets: torch.Tensor) -> Staged:
         device = self.place.device
         staged = inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
         self.place.wait()
-        return staged
-
-    def _load_data(self, batches: Sequence[Batch]) -> DataLoader[tuple[torch.Tensor, ...]]:
-        pairs = [self._convert(batch) for batch in batches]
-        data = TensorDataset(*(torch.cat(parts) for parts in zip(*pairs, strict=True)))
-        return DataLoader(
-            data,
-            batch_size=self._batch_size or 1,
-            pin_memory=not self.place.is_host,
-            # Its own generator: a loader without one draws from the stream that dropout uses.
-            generator=torch.Generator(),
-        )
+        if self.part_count == 1:
+            return staged
+        return tuple(zip(*(tensor.chunk(self.part_count) for tensor in staged), strict=True))
 
 
 def _make_optimizer(spec: kinds.Optimizer, module: torch.nn.Module) -> torch.optim.Optimizer:
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     match spec:
         case kinds.Sgd():
-            return torch.optim.SGD(module.parameters(), lr=spec.learning_rate, momentum=spec.momentum)
+            return torch.optim.SGD(trained, lr=spec.learning_rate, momentum=spec.momentum)
         case kinds.Adam():
             shared: dict[str, Any] = {
                 "lr": spec.learning_rate,
@@ -155,11 +166,6 @@ def _make_optimizer(spec: kinds.Optimizer, module: torch.nn.Module) -> torch.opt
                 "eps": spec.epsilon,
             }
             if spec.weight_decay > 0:
-                return torch.optim.AdamW(module.parameters(), weight_decay=spec.weight_decay, **shared)
-            return torch.optim.Adam(module.parameters(), **shared)
+                return torch.optim.AdamW(trained, weight_decay=spec.weight_decay, **shared)
+            return torch.optim.Adam(trained, **shared)
     raise UnsupportedError(f"torch has no optimizer {type(spec).__name__} here")
-
-
-def _endless(loader: DataLoader[tuple[torch.Tensor, ...]]) -> Iterator[Any]:
-    while True:
-        yield from loader

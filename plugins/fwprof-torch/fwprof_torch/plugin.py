@@ -76,11 +76,11 @@ def build_model(workload: LoadedWorkload, device: Device, options: Options) -> M
 def train_step(model: Model) -> Programs:
     """Return the programs F, G, S and D of a model that `build_model` returned."""
     from fwprof_torch.model import TorchModel
-    from fwprof_torch.programs import TorchPrograms
+    from fwprof_torch.programs import AccumulatingPrograms, TorchPrograms
 
     if not isinstance(model, TorchModel):
         raise TypeError(f"train_step got a {type(model).__name__}, not a model of this plugin")
-    return TorchPrograms(model)
+    return AccumulatingPrograms(model) if model.part_count > 1 else TorchPrograms(model)
 
 
 @hookimpl

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+import torch
 
-    import torch
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
     from fwprof.plugin import Gradients, Staged
     from fwprof_torch.model import TorchModel
@@ -37,15 +37,12 @@ class TorchPrograms:
     def forward_backward(self, staged: Staged) -> Result:
         """G: clear gradients, loss, every gradient."""
         self._optimizer.zero_grad()
-        loss = self._loss(*staged)
-        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-        return loss, self._model
+        return self._differentiate(staged), self._model
 
     def run(self, staged: Staged) -> Result:
         """S: the whole training step; return the loss."""
         self._optimizer.zero_grad()
-        loss = self._loss(*staged)
-        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        loss = self._differentiate(staged)
         self._update()
         return loss
 
@@ -70,14 +67,56 @@ class TorchPrograms:
         self._model.place.wait()
         self._optimizer.zero_grad()
         marks.mark()
-        loss = self._loss(*staged)
-        marks.mark()
-        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-        marks.mark()
+        for part in self._parts(staged):
+            loss = self._share(part)
+            marks.mark()
+            loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+            marks.mark()
         self._update()
         marks.mark()
-        return dict(zip(("forward", "backward", "optimizer"), marks.intervals_ns(), strict=True))
+        *passes, optimizer = marks.intervals_ns()
+        return {"forward": sum(passes[::2]), "backward": sum(passes[1::2]), "optimizer": optimizer}
 
     def device_timer(self) -> Marks:
         """Return marks on the device's own clock: events where it has them, else the host's."""
         return self._model.place.marks()
+
+    def _parts(self, staged: Staged) -> Sequence[Staged]:
+        """Return the parts whose gradients are added up."""
+        return (staged,)
+
+    def _share(self, part: Staged) -> torch.Tensor:
+        """Return the share of one part in the mean loss."""
+        return self._loss(*part)
+
+    def _differentiate(self, staged: Staged) -> torch.Tensor:
+        """Return the loss, every gradient computed."""
+        loss = self._loss(*staged)
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        return loss
+
+
+class AccumulatingPrograms(TorchPrograms):
+    """F, G, S and D of batches in parts: one backward pass each, whose gradients torch adds up.
+
+    What a backward pass needs is kept for one part at a time, in F too.
+    """
+
+    def forward(self, staged: Staged) -> Result:
+        """F: return the mean loss of the parts."""
+        return torch.stack([self._loss(*part).detach() for part in staged]).mean()
+
+    def _parts(self, staged: Staged) -> Sequence[Staged]:
+        parts: Sequence[Staged] = staged
+        return parts
+
+    def _share(self, part: Staged) -> torch.Tensor:
+        return self._loss(*part) / self._model.part_count
+
+    def _differentiate(self, staged: Staged) -> torch.Tensor:
+        shares = []
+        for part in staged:
+            share = self._share(part)
+            share.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+            shares.append(share.detach())
+        return torch.stack(shares).sum()

@@ -21,7 +21,7 @@ def simplify(module: torch.nn.Module) -> tuple[str, ...]:
         if isinstance(part, torch.nn.Dropout) and part.p:
             part.p = 0.0
             done.append("no dropout")
-        if isinstance(part, torch.nn.LSTM):
+        if isinstance(part, torch.nn.LSTM) and part.bias_hh_l0.requires_grad:
             part.bias_hh_l0.requires_grad_(False)
             done.append("one bias in the LSTM")
     return tuple(dict.fromkeys(done))

@@ -68,6 +68,18 @@ def test_compiled_training_is_eager_training(compile_workload, build):
     assert any(Path(torch._inductor.codecache.cache_dir()).iterdir())
 
 
+def test_the_loss_of_one_part_is_compiled_where_gradients_are_accumulated(compile_workload, build):
+    workload = make_workload((layers.Dense(units=6), layers.Dense(units=3)), (4,), accumulate=2)
+    _, model, programs = compile_workload(workload)
+    eager = build(workload)
+    losses = train(model, programs, workload.batches, 1)
+    before = model.compilations()
+    losses += train(model, programs, workload.batches[1:], 3)
+    assert model.compilations() == before
+    expected = train(eager, plugin.train_step(model=eager), workload.batches, 4)
+    assert losses == pytest.approx(expected, rel=1e-4)
+
+
 def test_steps_resets_and_predictions_compile_nothing_more(compile_workload):
     workload, model, programs = compile_workload()
     train(model, programs, workload.batches, 1)

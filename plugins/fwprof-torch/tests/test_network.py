@@ -37,6 +37,49 @@ def test_moving_statistics_follow_the_biased_batch_statistics(build, name):
     check_statistics(workload, model, plugin.train_step(model=model))
 
 
+CONV, FLATTEN = layers.Conv2d(filters=3, size=2, activation="tanh"), layers.Flatten()
+FLATTENED_IN_BRANCHES = (
+    layers.Chain(layers=(CONV, FLATTEN)),
+    layers.Chain(layers=(layers.AveragePool2d(size=2), FLATTEN, layers.Activation(function="tanh"))),
+    layers.Chain(layers=(CONV, FLATTEN, layers.Dense(units=2))),
+    layers.AverageOverImage(),
+    FLATTEN,
+)
+IMAGE_CASES = {
+    "flattened in a chain": (
+        layers.Chain(layers=(CONV, layers.Chain(layers=(FLATTEN,)))),
+        layers.Dropout(rate=0),
+    ),
+    "flattened in branches": (layers.Branches(layers=FLATTENED_IN_BRANCHES),),
+    "flattened in branches that are added": (
+        layers.Branches(layers=(layers.Chain(layers=(CONV, FLATTEN)),) * 2, join="add"),
+    ),
+    "joined along the channels": (
+        layers.Branches(layers=(CONV, layers.Conv2d(filters=2, size=2))),
+        layers.Chain(layers=(FLATTEN,)),
+    ),
+    "as they are": (
+        layers.Branches(layers=(layers.Chain(), layers.Chain(layers=(layers.LayerNorm(),)))),
+        FLATTEN,
+    ),
+}
+
+
+@pytest.mark.parametrize("rank", [None, 2], ids=["dense", "low rank"])
+@pytest.mark.parametrize("name", IMAGE_CASES)
+def test_features_of_images_reach_the_dense_layer_in_their_order(build, name, rank):
+    workload = make_workload((*IMAGE_CASES[name], layers.Dense(units=3, lora_rank=rank)), (6, 5, 2))
+    model = build(workload, is_verification=True)
+    check_network(workload, model, plugin.train_step(model=model))
+
+
+def test_a_flatten_costs_no_reordering_where_one_dense_layer_follows_its_chain(build):
+    specs = (*IMAGE_CASES["flattened in a chain"], layers.Dense(units=3))
+    kinds = {type(module).__name__ for module in build(make_workload(specs, (6, 5, 2))).module.modules()}
+    assert "Flatten" in kinds
+    assert "FlattenCanonical" not in kinds
+
+
 def test_a_hand_made_convolution_sees_height_width_and_channels_apart(build):
     """A kernel with one 1 picks one pixel of one channel: any swapped axis picks another."""
     specs = (layers.Conv2d(filters=2, size=2), layers.Flatten())
@@ -67,6 +110,12 @@ def test_prediction_leaves_the_random_state_and_the_training_mode(build):
         (layers.Conv2d(filters=2, size=1), (4, 4), "Conv2d at 0 takes an image"),
         (layers.Embedding(vocabulary=3, units=2), (4, 4), r"Embedding at 0 takes ids"),
         (layers.Lstm(units=2), (4,), r"Lstm at 0 takes \(length, channels\)"),
+        (layers.Gru(units=2), (4,), r"Gru at 0 takes \(length, channels\)"),
+        (layers.Conv1d(filters=2, size=1), (4,), r"Conv1d at 0 takes \(length, channels\)"),
+        (layers.MaxOverSequence(), (4,), r"MaxOverSequence at 0 takes \(length, channels\)"),
+        (layers.FirstOfSequence(), (4,), r"FirstOfSequence at 0 takes \(length, channels\)"),
+        (layers.AverageOverImage(), (4, 4), "AverageOverImage at 0 takes an image"),
+        (layers.PairwiseProducts(), (4,), r"PairwiseProducts at 0 takes \(rows, channels\)"),
         (layers.Attention(heads=1), (4,), r"Attention at 0 takes \(length, channels\)"),
         (layers.BatchNorm(), (2, 2, 2, 2), "batch_norm at 0 takes at most"),
     ],

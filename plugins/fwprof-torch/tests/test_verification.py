@@ -44,7 +44,7 @@ def test_after_a_reset_epsilon_starts_over(verified):
 def test_the_second_bias_of_an_lstm_stays_zero_where_it_is_verified(verified):
     workload, model, programs = verified(TEXT, (6,), vocabulary=9)
     programs.run(model.stage(workload.batches[0]))
-    assert not model.module[1].lstm.bias_hh_l0.any()
+    assert not model.module[1].recurrent.bias_hh_l0.any()
     assert np.any(model.parameters()["1.bias"] != workload.weights["1.bias"])
 
 
@@ -55,13 +55,13 @@ def test_timed_both_biases_are_trained_and_read_as_one(verified):
     staged = model.stage(workload.batches[0])
     _, gradients = programs.read(programs.forward_backward(staged))
     programs.run(staged)
-    assert model.module[1].lstm.bias_hh_l0.any()
+    assert model.module[1].recurrent.bias_hh_l0.any()
     # Each of the two takes the step that one would.
     expected = workload.weights["1.bias"] - 2 * 0.1 * gradients["1.bias"]
     np.testing.assert_allclose(model.parameters()["1.bias"], expected, rtol=1e-5, atol=1e-6)
     assert model.describe().parameter_count == 9 * 4 + 4 * 20 + 5 * 20 + 20 + 5 * 2 + 2
     model.reset()
-    assert not model.module[1].lstm.bias_hh_l0.any()
+    assert not model.module[1].recurrent.bias_hh_l0.any()
 
 
 def test_everything_is_float64_and_said_to_be(verified):

@@ -19,7 +19,7 @@ import optax
 from fwprof.plugin import Description
 from fwprof_jax.compilations import count_compilations
 from fwprof_jax.places import put_like, to_device, to_host
-from fwprof_jax.programs import compile_programs
+from fwprof_jax.programs import compile_programs, mean_over_parts
 from fwprof_jax.settings import NOTABLE, is_warm, read_settings
 
 if TYPE_CHECKING:
@@ -39,9 +39,12 @@ class JaxModel(ABC):
 
     Args:
         params: any pytree of arrays.
-        state: what training moves without gradients; its `statistics` are shown as parameters.
+        state: what the loss is not differentiated by; its `statistics` and what is `frozen` are shown
+            as parameters.
         loss: pure; (params, state, batch) → (mean loss, state).
         batch: the first one of those that will be staged.
+        has_parts: whether batches are staged in parts, whose gradients are accumulated; the loss is
+            then of one of them.
     """
 
     verified_with: tuple[str, ...] = ()
@@ -57,6 +60,7 @@ class JaxModel(ABC):
         device: jax.Device,
         mode: Mode,
         options: Options,
+        has_parts: bool = False,
     ) -> None:
         count_compilations()  # from now on
         self.device = device
@@ -65,8 +69,9 @@ class JaxModel(ABC):
         self.optimizer_state = to_device(optimizer.init(self.params), device)
         self._batch_shape = jax.eval_shape(lambda tree: tree, self.stage(batch))
         # jax runs Python at a program's first call; traced now, what is unknown is refused in the build.
-        self.loss_shape = jax.eval_shape(loss, self.params, self.state, self._batch_shape)[0]
-        self.compiled = compile_programs(loss, optimizer)
+        whole = mean_over_parts(loss) if has_parts else loss
+        self.loss_shape = jax.eval_shape(whole, self.params, self.state, self._batch_shape)[0]
+        self.compiled = compile_programs(loss, optimizer, has_parts=has_parts)
         self._mode = mode
         # The start is kept in a file: in memory it would count as the model's. It has a name of its
         # own, for several models of one process may share the folder.
@@ -98,35 +103,33 @@ class JaxModel(ABC):
         return jax.block_until_ready(placed)  # type: ignore[no-untyped-call]  # untyped in jax
 
     def parameters(self) -> Mapping[str, Array]:
-        """Return copies of parameters and batch statistics by name."""
-        return self.name_leaves(self.params) | self.name_leaves(self.state.get("statistics", {}))
+        """Return copies of parameters, trained and frozen, and batch statistics by name."""
+        return {name: value for tree in self._shown for name, value in self.name_leaves(tree).items()}
 
     def name_leaves(self, tree: Any) -> dict[str, Array]:
         """Return copies of a tree's leaves, by their paths in it."""
         return {_name(path): to_host(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
     def load_parameters(self, values: Mapping[str, Array]) -> None:
-        """Set parameters and batch statistics from canonical arrays.
+        """Set parameters, trained and frozen, and batch statistics from canonical arrays.
 
         Raises:
             ValueError: a name is unknown or a shape is wrong.
         """
-        statistics = self.state.get("statistics", {})
-        both = (self.params, statistics)
-        known = {_name(path[1:]): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(both)}
+        trees = self._shown
+        known = {_name(path[1:]): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(trees)}
         for name, array in values.items():
             if name not in known:
                 raise ValueError(f"unknown parameter {name!r}")
             if array.shape != known[name]:
                 raise ValueError(f"parameter {name!r}: shape {array.shape} instead of {known[name]}")
-        self.params, statistics = jax.tree_util.tree_map_with_path(
+        self.params, *others = jax.tree_util.tree_map_with_path(
             lambda path, leaf: (
                 put_like(np.array(values[name]), leaf) if (name := _name(path[1:])) in values else leaf
             ),
-            both,
+            trees,
         )
-        if statistics:
-            self.state = {**self.state, "statistics": statistics}
+        self.state = {**self.state, **dict(zip(self._shown_state, others, strict=True))}
 
     def reset(self) -> None:
         """Restore parameters, optimizer state, statistics and random state."""
@@ -179,6 +182,14 @@ class JaxModel(ABC):
             return None
         arguments, results = plan.argument_size_in_bytes, plan.output_size_in_bytes
         return int(arguments + results + plan.temp_size_in_bytes - plan.alias_size_in_bytes)
+
+    @property
+    def _shown_state(self) -> tuple[str, ...]:
+        return tuple(key for key in ("frozen", "statistics") if key in self.state)
+
+    @property
+    def _shown(self) -> tuple[Any, ...]:
+        return self.params, *(self.state[key] for key in self._shown_state)
 
     @property
     def _all(self) -> tuple[Any, Any, Any]:

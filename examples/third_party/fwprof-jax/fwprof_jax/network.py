@@ -8,25 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax, nn
+import numpy as np
+from jax import nn
 
-from fwprof.plugin import ResolvedLayer, UnsupportedError
+from fwprof.plugin import ResolvedLayer, UnsupportedError, walk
 from fwprof.plugin import layers as kinds
+from fwprof_jax.recurrent import run_gru, run_lstm
+from fwprof_jax.windows import average_pool, convolve, max_pool
 
 Params = Mapping[str, jax.Array]
 State = Mapping[str, Any]
-"""What training moves without gradients: `statistics`, name → array, and of a network that drops
-elements `key`, the random state."""
+"""What the loss is not differentiated by: `statistics`, name → array, which a pass in training moves;
+`frozen`, the same of parameters, which nothing moves; and of a network that drops elements `key`,
+the random state."""
 
 
 def make_state(layers: Sequence[ResolvedLayer], weights: Mapping[str, Any], seed: int) -> State:
     """Return the state at the start."""
-    names = [name for resolved in walk(layers) for name in resolved.state]
-    state: dict[str, Any] = {"statistics": {name: weights[name] for name in names}}
+    state: dict[str, Any] = {"statistics": {}, "frozen": {}}
+    for resolved in walk(layers):
+        is_moving = isinstance(resolved.layer, kinds.BatchNorm) and not resolved.is_frozen
+        kept = state["statistics" if is_moving else "frozen"]
+        kept |= {name: weights[name] for name in resolved.state}
     if any(isinstance(resolved.layer, kinds.Dropout) for resolved in walk(layers)):
         state["key"] = jax.random.key(seed)
     return state
@@ -51,22 +59,22 @@ def apply(
         UnsupportedError: a layer is of a kind that is not known here; names it.
     """
     key, following = jax.random.split(state["key"]) if "key" in state else (None, None)
-    network = _Pass(params, dict(state["statistics"]), key, is_training, has_dropout)
+    values = {**params, **state["frozen"]}
+    network = _Pass(values, dict(state["statistics"]), key, is_training, has_dropout)
     outputs = network.chain(layers, inputs)
-    moved: dict[str, Any] = {"statistics": network.statistics}
+    moved = {**state, "statistics": network.statistics}
     return outputs, moved if following is None else moved | {"key": following}
-
-
-def walk(layers: Sequence[ResolvedLayer]) -> list[ResolvedLayer]:
-    """Return the layers with those inside them, in order."""
-    return [each for resolved in layers for each in (resolved, *walk(resolved.inner))]
 
 
 @dataclass
 class _Pass:
-    """One pass through the network, alive while jax traces it."""
+    """One pass through the network, alive while jax traces it.
 
-    params: Params
+    Args:
+        values: parameters, trained and frozen.
+    """
+
+    values: Params
     statistics: dict[str, jax.Array]
     key: jax.Array | None
     is_training: bool
@@ -81,13 +89,14 @@ class _Pass:
         layer, path = resolved.layer, resolved.path
         match layer:
             case kinds.Dense():
-                return _activate(layer.activation, self._add_bias(layer, path, x @ self._of(path, "kernel")))
-            case kinds.Conv2d():
-                return _activate(layer.activation, self._add_bias(layer, path, self._conv(layer, path, x)))
+                return _activate(layer.activation, self._dense(layer, path, x))
+            case kinds.Conv2d() | kinds.Conv1d():
+                y = convolve(layer, self._of(path, "kernel"), x)
+                return _activate(layer.activation, self._add_bias(layer, path, y))
             case kinds.MaxPool2d():
-                return _pool(x, layer.size, -jnp.inf, lax.max)
+                return max_pool(layer, x)
             case kinds.AveragePool2d():
-                return _pool(x, layer.size, 0.0, lax.add) / layer.size**2
+                return average_pool(layer, x)
             case kinds.Flatten():
                 return x.reshape(len(x), -1)
             case kinds.Activation():
@@ -95,7 +104,7 @@ class _Pass:
             case kinds.Dropout():
                 return self._dropout(layer, x)
             case kinds.BatchNorm():
-                return self._batch_norm(layer, path, x)
+                return self._batch_norm(layer, resolved, x)
             case kinds.LayerNorm():
                 normal = nn.standardize(x, epsilon=layer.epsilon)
                 return normal * self._of(path, "gamma") + self._of(path, "beta")
@@ -106,28 +115,45 @@ class _Pass:
             case kinds.Attention():
                 return self._attention(layer, path, x)
             case kinds.Lstm():
-                return self._lstm(layer, path, x)
+                return run_lstm(layer, partial(self._of, path), x)
+            case kinds.Gru():
+                return run_gru(layer, partial(self._of, path), x)
             case kinds.AverageOverSequence():
                 return x.mean(axis=1)
+            case kinds.MaxOverSequence():
+                return x.max(axis=1)
+            case kinds.FirstOfSequence():
+                return x[:, 0]
+            case kinds.AverageOverImage():
+                return x.mean(axis=(1, 2))
+            case kinds.PairwiseProducts():
+                one, other = np.triu_indices(x.shape[1], k=1)
+                return jnp.einsum("bic,bjc->bij", x, x)[:, one, other]
+            case kinds.TiedDense():
+                return x @ self.values[str(resolved.table)].T
+            case kinds.Chain():
+                return self.chain(resolved.inner, x)
+            case kinds.Branches():
+                outputs = [self._apply(branch, x) for branch in resolved.inner]
+                return jnp.concatenate(outputs, axis=-1) if layer.join == "concatenate" else _add(outputs)
             case kinds.Residual():
                 return x + self.chain(resolved.inner, x)
             case _:
                 raise UnsupportedError(f"jax has no code for layer {path} ({type(layer).__name__})")
 
     def _of(self, path: str, name: str) -> jax.Array:
-        return self.params[f"{path}.{name}"]
+        return self.values[f"{path}.{name}"]
 
-    def _add_bias(self, layer: kinds.Dense | kinds.Conv2d, path: str, x: jax.Array) -> jax.Array:
+    def _dense(self, layer: kinds.Dense, path: str, x: jax.Array) -> jax.Array:
+        y = self._add_bias(layer, path, x @ self._of(path, "kernel"))
+        if layer.lora_rank is None:
+            return y
+        return y + x @ self._of(path, "lora_a") @ self._of(path, "lora_b")
+
+    def _add_bias(
+        self, layer: kinds.Dense | kinds.Conv2d | kinds.Conv1d, path: str, x: jax.Array
+    ) -> jax.Array:
         return x + self._of(path, "bias") if layer.use_bias else x
-
-    def _conv(self, layer: kinds.Conv2d, path: str, x: jax.Array) -> jax.Array:
-        return lax.conv_general_dilated(
-            x,
-            self._of(path, "kernel"),
-            window_strides=(layer.stride, layer.stride),
-            padding=_padding(layer.padding),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
 
     def _dropout(self, layer: kinds.Dropout, x: jax.Array) -> jax.Array:
         if not (self.is_training and self.has_dropout) or self.key is None:
@@ -136,10 +162,12 @@ class _Pass:
         kept = jax.random.bernoulli(key, 1 - layer.rate, x.shape)
         return jnp.where(kept, x / (1 - layer.rate), 0)
 
-    def _batch_norm(self, layer: kinds.BatchNorm, path: str, x: jax.Array) -> jax.Array:
+    def _batch_norm(self, layer: kinds.BatchNorm, resolved: ResolvedLayer, x: jax.Array) -> jax.Array:
+        path = resolved.path
         moving_mean, moving_variance = f"{path}.moving_mean", f"{path}.moving_variance"
-        mean, variance = self.statistics[moving_mean], self.statistics[moving_variance]
-        if self.is_training:
+        statistics = self.values if resolved.is_frozen else self.statistics
+        mean, variance = statistics[moving_mean], statistics[moving_variance]
+        if self.is_training and not resolved.is_frozen:
             axes = tuple(range(x.ndim - 1))
             kept, (old_mean, old_variance) = layer.momentum, (mean, variance)
             mean, variance = x.mean(axes), x.var(axes)
@@ -164,32 +192,10 @@ class _Pass:
         mixed = jnp.einsum("bhqk,bkhd->bqhd", nn.softmax(scores), value)
         return project("output", mixed.reshape(x.shape))
 
-    def _lstm(self, layer: kinds.Lstm, path: str, x: jax.Array) -> jax.Array:
-        recurrent = self._of(path, "recurrent_kernel")
-        # The inputs' share of all steps in one product; only the rest depends on the step before.
-        inputs = x @ self._of(path, "kernel") + self._of(path, "bias")
 
-        def step(carry: tuple[jax.Array, jax.Array], share: jax.Array) -> Any:
-            output, cell = carry
-            i, f, g, o = jnp.split(share + output @ recurrent, 4, axis=-1)
-            cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
-            output = nn.sigmoid(o) * jnp.tanh(cell)
-            return (output, cell), output if layer.return_sequences else None
-
-        zeros = jnp.zeros((len(x), layer.units), inputs.dtype)
-        (last, _), outputs = lax.scan(step, (zeros, zeros), inputs.swapaxes(0, 1))
-        return outputs.swapaxes(0, 1) if layer.return_sequences else last
-
-
-def _padding(padding: str | int) -> Any:
-    """Return what lax takes: a name, or the zeros before and after each axis."""
-    return padding.upper() if isinstance(padding, str) else [(padding, padding)] * 2
-
-
-def _pool(x: jax.Array, size: int, start: float, reduce: Any) -> jax.Array:
-    window = (1, size, size, 1)
-    pooled: jax.Array = lax.reduce_window(x, start, reduce, window, window, "VALID")
-    return pooled
+def _add(outputs: Sequence[jax.Array]) -> jax.Array:
+    first, *others = outputs
+    return sum(others, start=first)
 
 
 def _activate(name: kinds.ActivationName | None, x: jax.Array) -> jax.Array:

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import optax
 
-from fwprof.plugin import Batch, UnsupportedError
+from fwprof.plugin import Batch, UnsupportedError, sample_shape, walk
 from fwprof.plugin import layers as kinds
 from fwprof_jax.model import JaxModel
-from fwprof_jax.network import apply, make_state, walk
+from fwprof_jax.network import apply, make_state
 from fwprof_jax.optimizers import make_optimizer
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from fwprof_jax.network import Params, State
 
     Pair = tuple[jax.Array, jax.Array]
+
+
+PADDING = 0
+"""The id that stands in front of a short sequence."""
 
 
 class NeutralModel(JaxModel):
@@ -48,6 +52,7 @@ class NeutralModel(JaxModel):
             outputs, state = apply(layers, params, state, inputs, is_training=True, has_dropout=has_dropout)
             return criterion(outputs, targets).mean(), state
 
+        self._part_count = spec.accumulate
         self._dtype = np.float64 if cell.precision == "float64" else np.float32
         weights = {name: np.asarray(array, self._dtype) for name, array in workload.weights.items()}
         trained = [name for resolved in walk(layers) for name in resolved.parameters]
@@ -61,11 +66,12 @@ class NeutralModel(JaxModel):
             device=device,
             mode=mode,
             options=options,
+            has_parts=spec.accumulate > 1,
         )
         self._infer = jax.jit(
             lambda params, state, inputs: apply(layers, params, state, inputs, is_training=False)[0]
         )
-        self._pipeline = _slices(workload.batches)
+        self._pipeline = _slices(workload.batches, is_trimmed=None in sample_shape(spec))
 
     @property
     def batch_size(self) -> int:
@@ -73,9 +79,12 @@ class NeutralModel(JaxModel):
         return self._batch_size
 
     def convert(self, batch: Batch) -> tuple[Array, Array]:
-        """Return inputs and targets, their floats in the cell's precision."""
+        """Return inputs and targets, their floats in the cell's precision.
+
+        Where gradients are accumulated, both are cut into (parts, samples, …).
+        """
         self._batch_size = len(batch.targets)
-        return self._cast(batch.inputs), self._cast(batch.targets)
+        return self._cut(self._cast(batch.inputs)), self._cut(self._cast(batch.targets))
 
     def next_batch(self) -> Staged:
         """Slice one batch out of the data in memory and put it on the device."""
@@ -83,7 +92,17 @@ class NeutralModel(JaxModel):
 
     def predict(self, staged: Staged) -> Array:
         """Return the logits `(batch, classes)` in inference mode."""
-        return np.array(self._infer(self.params, self.state, staged[0]))
+        inputs = staged[0]
+        if self._part_count > 1:
+            inputs = inputs.reshape(-1, *inputs.shape[2:])
+        return np.array(self._infer(self.params, self.state, inputs))
+
+    def _cut(self, array: Array) -> Array:
+        if self._part_count == 1:
+            return array
+        # Of a batch to predict from, the last one of a data set may not be divisible.
+        parts = self._part_count if len(array) % self._part_count == 0 else 1
+        return array.reshape(parts, -1, *array.shape[1:])
 
     def _cast(self, array: Array) -> Array:
         return array.astype(self._dtype, copy=False) if array.dtype.kind == "f" else array
@@ -95,6 +114,8 @@ def _criterion(spec: Workload) -> Any:
             return optax.losses.softmax_cross_entropy_with_integer_labels
         case "binary_cross_entropy":
             return optax.losses.sigmoid_binary_cross_entropy
+        case "mean_squared_error":
+            return optax.losses.squared_error
     raise UnsupportedError(f"jax has no loss {spec.loss!r} here")
 
 
@@ -108,10 +129,23 @@ def _differences(spec: Workload, layers: Sequence[Any], cell: CellPlan) -> tuple
     return tuple(found)
 
 
-def _slices(batches: Sequence[Batch]) -> Iterator[Batch]:
-    """Yield batches without end, cut from one array as from a data set in memory."""
-    inputs = np.concatenate([batch.inputs for batch in batches])
+def _slices(batches: Sequence[Batch], *, is_trimmed: bool) -> Iterator[Batch]:
+    """Yield batches without end, cut from one array as from a data set in memory.
+
+    Args:
+        is_trimmed: whether a batch loses the padding in front that all its sequences have.
+    """
+    longest = max(batch.inputs.shape[1] for batch in batches)
+    inputs = np.concatenate([_pad(batch.inputs, longest) for batch in batches])
     targets = np.concatenate([batch.targets for batch in batches])
     size = len(batches[0].targets)
     for start in cycle(range(0, len(targets), size)):
-        yield Batch(inputs=inputs[start : start + size], targets=targets[start : start + size])
+        part = inputs[start : start + size]
+        if is_trimmed:
+            part = part[:, (part != PADDING).any(axis=0).argmax() :]
+        yield Batch(inputs=part, targets=targets[start : start + size])
+
+
+def _pad(inputs: Array, length: int) -> Array:
+    missing = length - inputs.shape[1]
+    return np.pad(inputs, ((0, 0), (missing, 0)), constant_values=PADDING) if missing else inputs

@@ -7,7 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
+from jax import lax
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,9 +44,54 @@ class Compiled:
     run: Any
 
 
-def compile_programs(loss: Loss, optimizer: optax.GradientTransformation) -> Compiled:
-    """Return the three programs of a loss and an optimizer."""
+def mean_over_parts(loss: Loss) -> Loss:
+    """Return the mean of a loss over the parts of a batch, whose arrays are (parts, samples, …).
+
+    The state after one part is that before the next.
+    """
+
+    def forward(params: Any, state: Any, parts: Any) -> tuple[jax.Array, Any]:
+        def step(state: Any, part: Any) -> tuple[Any, jax.Array]:
+            value, state = loss(params, state, part)
+            return state, value
+
+        state, values = lax.scan(step, state, parts)
+        return values.mean(), state
+
+    return forward
+
+
+def _differentiate_parts(loss: Loss) -> Any:
+    """Return what computes `mean_over_parts` and its gradients, one part after the other.
+
+    Differentiated as one function, it would keep what all parts need for their backward passes.
+    """
     differentiate = jax.value_and_grad(loss, has_aux=True)
+
+    def accumulate(params: Any, state: Any, parts: Any) -> Any:
+        def step(carry: tuple[Any, Any], part: Any) -> tuple[Any, jax.Array]:
+            state, total = carry
+            (value, state), gradients = differentiate(params, state, part)
+            return (state, jax.tree.map(jnp.add, total, gradients)), value
+
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        (state, total), values = lax.scan(step, (state, zeros), parts)
+        return (values.mean(), state), jax.tree.map(lambda gradient: gradient / len(values), total)
+
+    return accumulate
+
+
+def compile_programs(
+    loss: Loss, optimizer: optax.GradientTransformation, *, has_parts: bool = False
+) -> Compiled:
+    """Return the three programs of a loss and an optimizer.
+
+    Args:
+        loss: of a batch; where it has parts, of one of them.
+        has_parts: whether batches come in parts, whose gradients are accumulated.
+    """
+    forward = mean_over_parts(loss) if has_parts else loss
+    differentiate = _differentiate_parts(loss) if has_parts else jax.value_and_grad(loss, has_aux=True)
 
     # The old parameters, optimizer state and state are given away: the new ones take their memory.
     @partial(jax.jit, donate_argnums=(0, 1, 2))
@@ -53,7 +100,7 @@ def compile_programs(loss: Loss, optimizer: optax.GradientTransformation) -> Com
         updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
         return value, optax.apply_updates(params, updates), optimizer_state, state
 
-    return Compiled(forward=jax.jit(loss), forward_backward=jax.jit(differentiate), run=run)
+    return Compiled(forward=jax.jit(forward), forward_backward=jax.jit(differentiate), run=run)
 
 
 class JaxPrograms:
