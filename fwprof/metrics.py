@@ -62,6 +62,13 @@ METRICS = _table(
         meaning="one step of several with one wait (program P)",
     ),
     Metric(
+        name="step_spread",
+        unit="percent",
+        better="lower",
+        meaning="how far apart the rounds of a session are: quartile range of the step time over its median",
+        kind="derived",
+    ),
+    Metric(
         name="api_time",
         unit="ns",
         better="lower",
@@ -91,6 +98,13 @@ METRICS = _table(
         unit="ns",
         better="lower",
         meaning="the first training step, compilation included",
+    ),
+    Metric(
+        name="first_result_time",
+        unit="ns",
+        better="lower",
+        meaning="from start to the first step's result: import, build and first step",
+        kind="derived",
     ),
     Metric(
         name="compile_time",

@@ -173,9 +173,20 @@ def estimate_seconds(plan: RunPlan) -> float:
             total += len(group.cells) * START_SECONDS
         if plan.request.memory and schedule.sessions:
             total += len(group.cells) * (START_SECONDS + RESOURCES_SECONDS)
+            # Those that come after read no energy, so that two of them fill their time.
+            total += (memory_processes(plan) - 1) * len(group.cells) * START_SECONDS / 2
     if not (schedule.sessions and plan.request.machine_limits):
         return total
     return total + len(limits_keys(plan)) * (START_SECONDS + LIMITS_SECONDS)
+
+
+def memory_processes(plan: RunPlan) -> int:
+    """Return in how many fresh processes the memory of each cell is measured.
+
+    As many as there are sessions, so that what is judged by five timings is judged by five
+    memories too: two at a time they take 4 s each, beside 30 s and more of timing (decision 015).
+    """
+    return plan.schedule.sessions if plan.is_isolated else 1
 
 
 def limits_key(cell: CellPlan) -> str:

@@ -36,6 +36,7 @@ __all__ = [
     "percentile_interval",
     "quantile",
     "ratio_half_width",
+    "ratio_of_means",
     "resampled_medians",
     "separated_pairs",
     "welch_interval",
@@ -251,6 +252,31 @@ def welch_interval(
     width = _t_quantile(freedom, level) * sqrt(variance)
     p = 2 * float(stdtr(freedom, -abs(difference) / sqrt(variance)))
     return difference, difference - width, difference + width, p
+
+
+def ratio_of_means(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float] | None:
+    """Return mean(b) over mean(a) of paired values, with its 95 % interval.
+
+    Args:
+        a: at least two values, one a session.
+        b: as many, of the same sessions.
+
+    Returns:
+        (ratio, low, high); None where a's mean is not told from zero: nothing bounds the ratio then.
+
+    Source: Fieller, Some Problems in Interval Estimation, 1954.
+    """
+    count = len(a)
+    left, right = fsum(a) / count, fsum(b) / count
+    shared = fsum((x - left) * (y - right) for x, y in zip(a, b, strict=True)) / (count - 1)
+    scale = _t_quantile(count - 1, LEVEL) ** 2 / count
+    # The ratios r for which the mean of b − r·a is not told from zero: a quadratic in r.
+    square = left**2 - scale * _variance(a)
+    middle = left * right - scale * shared
+    if square <= 0:
+        return None
+    root = sqrt(max(middle**2 - square * (right**2 - scale * _variance(b)), 0.0))
+    return right / left, (middle - root) / square, (middle + root) / square
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> Sequence[bool]:

@@ -381,6 +381,7 @@ def test_the_machines_limits_are_measured_once_a_framework_and_kind_of_cell() ->
         (("fake", "fake:graph"), {"memory": False, "max_seconds": 20.0}, 3 * 10 + 20 + 12 + 2 * 10),
         (("fake", "fake:graph"), {"memory": False, "schedule": "sequential"}, 6 * 10 + 90 + 12 + 2 * 10),
         (("fake",), {"memory": False, "processes": 5}, 5 * (2 * 10 + 90) + 12),
+        (("fake",), {"processes": 5}, 5 * (2 * 10 + 90) + 12 + 12 + 4 * 5),
     ],
 )
 def test_the_estimate_counts_every_worker(

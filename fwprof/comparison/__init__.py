@@ -45,7 +45,7 @@ def summarize(
         path=path,
         cells=cells,
         comparisons=comparisons,
-        recommendations=tuple(recommend(comparisons)),
+        recommendations=tuple(recommend(result, cells, comparisons)),
     )
 
 

@@ -64,6 +64,20 @@ def _earned(cell: CellResult, result: RunResult) -> Iterator[str]:
         yield "not_equivalent"
 
 
+def disturbed_sessions(cell: CellResult, cores: int) -> set[int]:
+    """Return the sessions in which processes outside the run used more of the CPU than is let pass.
+
+    Args:
+        cell: what was measured.
+        cores: granted to the run.
+    """
+    blocks: dict[int, list[Block]] = {}
+    for measurement in cell.measurements:
+        if not measurement.replica:
+            blocks.setdefault(measurement.session, []).extend(measurement.blocks)
+    return {number for number, found in blocks.items() if _other_share(found, cores) > CONTENDED_SHARE}
+
+
 def _is_spread(values: Sequence[float]) -> bool:
     return bool(values) and quantile(values, 0.5) > CONTENDED_SPREAD * quantile(values, 0.1)
 

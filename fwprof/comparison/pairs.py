@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from math import log
 
+from fwprof.comparison.labels import disturbed_sessions
 from fwprof.comparison.rule import (
     MIN_SESSIONS,
     Judgement,
@@ -22,7 +23,16 @@ from fwprof.comparison.rule import (
     too_few,
     undecided,
 )
-from fwprof.comparison.series import TERMS, Session, batch_size, sessions_of, shared_rounds
+from fwprof.comparison.series import (
+    FIRST_RESULT,
+    SPREAD,
+    TERMS,
+    Session,
+    batch_size,
+    session_values,
+    sessions_of,
+    shared_rounds,
+)
 from fwprof.metrics import METRICS
 from fwprof.records import CellPlan, CellResult, Comparison, Group, RunResult
 from fwprof.statistics import mean_interval, median, percentile_interval, resampled_medians
@@ -31,8 +41,10 @@ from fwprof.workloads.data.sources import data_name
 STEP = "step_time"
 PRESET = "settings preset"
 PHASES = ("forward_time", "backward_time", "optimizer_time")
-COMPARED = (STEP, *PHASES)
-"""Metrics that are compared: the step, which alone is ranked, and its phases."""
+REPEATED = (FIRST_RESULT, "host_peak", "device_process_memory", SPREAD)
+"""Metrics of which each fresh process has one value."""
+COMPARED = (STEP, *PHASES, *REPEATED)
+"""Metrics that are compared: the step and its phases always, the rest where a cell has a value."""
 
 
 MARKS_AGREE = 0.15
@@ -48,11 +60,28 @@ class Member:
     sessions: Mapping[int, Session]
     presets: frozenset[str]
     """Its own, and those under which it would have been measured again without a difference."""
+    disturbed: Collection[int] = ()
+    """Sessions in which processes outside the run used the CPU."""
 
     @property
     def is_whole_graph(self) -> bool:
         """Whether the framework compiles each program as one graph."""
         return self.cell.description is not None and "whole_graph" in self.cell.description.labels
+
+    @property
+    def has_warm_cache(self) -> bool:
+        """Whether compiled code came from an earlier process."""
+        return self.cell.description is not None and "warm_cache" in self.cell.description.labels
+
+    def values(self, metric: str) -> Mapping[int, float]:
+        """Return one value a session; of the spread, of sessions that nobody disturbed.
+
+        A block that had to share the CPU is slower: in step times that is noise, here it is the value.
+        """
+        values = session_values(self.cell, self.plan, metric, self.sessions)
+        if metric != SPREAD:
+            return values
+        return {number: value for number, value in values.items() if number not in self.disturbed}
 
     @property
     def marks_agree(self) -> bool:
@@ -78,8 +107,12 @@ def compare_cells(result: RunResult, stored: Mapping[str, Collection[float]]) ->
     cells = {cell.id: cell for cell in result.cells}
     comparisons = []
     for group in result.plan.groups:
-        members = _members(group, cells)
+        members = _members(group, cells, result.machine.cores)
         for metric in COMPARED:
+            if metric in REPEATED and not any(
+                session_values(member.cell, member.plan, metric, member.sessions) for member in members
+            ):
+                continue
             judged = _judge_group(members, metric, stored.get(metric, ()))
             comparisons += [
                 comparison_of(metric, members[i].cell, members[j].cell, judged[i, j])
@@ -88,7 +121,7 @@ def compare_cells(result: RunResult, stored: Mapping[str, Collection[float]]) ->
     return comparisons
 
 
-def _members(group: Group, cells: Mapping[str, CellResult]) -> Sequence[Member]:
+def _members(group: Group, cells: Mapping[str, CellResult], cores: int) -> Sequence[Member]:
     """Return the cells of a group that stand for themselves."""
     stands_for = {plan.id: {plan.settings_preset} for plan in group.cells}
     for plan in group.cells:
@@ -101,6 +134,7 @@ def _members(group: Group, cells: Mapping[str, CellResult]) -> Sequence[Member]:
             cell=cells[plan.id],
             sessions=sessions_of(cells[plan.id]),
             presets=frozenset(stands_for[plan.id]),
+            disturbed=disturbed_sessions(cells[plan.id], cores),
         )
         for plan in group.cells
         if plan.id in cells and plan.id in stands_for
@@ -162,10 +196,12 @@ def _why_not(a: Member, b: Member, metric: str) -> str | None:
     for member in (a, b):
         if fault := fault_of(member.cell):
             return fault
-        values = [session.value(metric) for session in member.sessions.values()]
-        if not values or None in values:
+        values = member.values(metric)
+        if not values and metric == SPREAD and member.disturbed:
+            return f"others used the CPU in every session of {member.cell.id}"
+        if not values or (metric in TERMS and len(values) < len(member.sessions)):
             return f"{metric} of {member.cell.id} was not measured"
-        if any(value is not None and value <= 0 for value in values):
+        if min(values.values()) <= 0:
             return f"{metric} of {member.cell.id} is not above zero in every session"
     left, right = traits_of(a.plan, a.cell), traits_of(b.plan, b.cell)
     for name, value in left.items():
@@ -173,7 +209,10 @@ def _why_not(a: Member, b: Member, metric: str) -> str | None:
             continue
         if value != right[name]:
             return f"different {name}: {value} and {right[name]}"
-    if metric != STEP and a.is_whole_graph != b.is_whole_graph:
+    if metric == FIRST_RESULT and a.has_warm_cache != b.has_warm_cache:
+        warm = a if a.has_warm_cache else b
+        return f"{warm.cell.id} found compiled code in a cache on disk: its first step is not cold"
+    if metric in PHASES and a.is_whole_graph != b.is_whole_graph:
         whole = a if a.is_whole_graph else b
         if not whole.marks_agree:
             return f"{whole.cell.id} compiles whole graphs: its phases are no pieces of its step"
@@ -230,7 +269,7 @@ def _table(
 
     Cells with the fewest sessions leave until the rest share enough.
     """
-    table = sorted(family, key=lambda index: (-len(members[index].sessions), index))
+    table = sorted(family, key=lambda index: (-len(members[index].values(metric)), index))
     while len(table) > 1:
         sessions = _shared_sessions(members, table, metric)
         if len(sessions) >= MIN_SESSIONS:
@@ -240,7 +279,9 @@ def _table(
 
 
 def _shared_sessions(members: Sequence[Member], indices: Sequence[int], metric: str) -> Sequence[int]:
-    numbers = set.intersection(*(set(members[index].sessions) for index in indices))
+    numbers = set.intersection(*(set(members[index].values(metric)) for index in indices))
+    if metric in REPEATED:
+        return sorted(numbers)
     programs = list(TERMS[metric])
     return [
         number
@@ -256,6 +297,10 @@ def _judge_alone(members: Sequence[Member], pair: Pair, metric: str) -> Judgemen
         return not_comparable("they share no round of any session")
     judgement = _judge_together(members, pair, metric, sessions)[pair]
     if len(sessions) < MIN_SESSIONS:
+        lost = {number for index in pair for number in members[index].disturbed}
+        if metric == SPREAD and lost and judgement.verdict != "one process":
+            why = f"{len(sessions)} sessions undisturbed by others: a verdict needs {MIN_SESSIONS}"
+            judgement = replace(judgement, why=why)
         return judgement
     why = "the cells of its table share too few sessions"
     return replace(judgement, verdict="no difference shown", why=why, floor=None, labels=("few_sessions",))
@@ -268,11 +313,11 @@ def _judge_together(
     sessions: Sequence[int],
     stored: Collection[float] = (),
 ) -> Mapping[Pair, Judgement]:
-    chosen = [[members[index].sessions[number] for index in indices] for number in sessions]
-    if METRICS[metric].kind == "marginal":
-        judged = _judge_marginal(chosen, metric, stored)
+    if metric in REPEATED or METRICS[metric].kind == "marginal":
+        judged = _judge_values([members[index] for index in indices], metric, sessions, stored)
     else:
         (program,) = TERMS[metric]
+        chosen = [[members[index].sessions[number] for index in indices] for number in sessions]
         shared = [shared_rounds(cells, [program]) for cells in chosen]
         judged = judge_rounds(
             [
@@ -284,24 +329,25 @@ def _judge_together(
     return {(indices[i], indices[j]): judgement for (i, j), judgement in judged.items()}
 
 
-def _judge_marginal(
-    sessions: Sequence[Sequence[Session]], metric: str, stored: Collection[float]
+def _judge_values(
+    members: Sequence[Member], metric: str, sessions: Sequence[int], stored: Collection[float]
 ) -> Mapping[Pair, Judgement]:
-    """Judge a metric that is a difference of programs, by one value a session and cell."""
-    logs = [[log(cell.value(metric) or 0.0) for cell in cells] for cells in sessions]
-    ratios = {
-        (i, j): [line[j] - line[i] for line in logs] for i, j in combinations(range(len(sessions[0])), 2)
-    }
+    """Judge a metric by one value a session and cell: a difference of programs, or a whole process's."""
+    values = [member.values(metric) for member in members]
+    logs = [[log(each[number]) for each in values] for number in sessions]
+    ratios = {(i, j): [line[j] - line[i] for line in logs] for i, j in combinations(range(len(members)), 2)}
     if len(sessions) >= MIN_SESSIONS:
-        return judge_logs(ratios, logs, stored)
+        return judge_logs(ratios, logs, stored, METRICS[metric].better)
     if len(sessions) > 1:
         why = too_few(len(sessions))
         return {pair: undecided(mean_interval(values), why) for pair, values in ratios.items()}
-    (cells,) = sessions
-    return {
-        (i, j): one_process(ratios[i, j][0], _marginal_interval(cells[i], cells[j], metric))
+    (number,) = sessions
+    intervals = {
+        (i, j): _marginal_interval(members[i].sessions[number], members[j].sessions[number], metric)
         for i, j in ratios
+        if metric in TERMS
     }
+    return {pair: one_process(ratios[pair][0], intervals.get(pair)) for pair in ratios}
 
 
 def _marginal_interval(a: Session, b: Session, metric: str) -> tuple[float, float] | None:

@@ -91,6 +91,7 @@ def judge_logs(
     ratios: Mapping[Pair, Sequence[float]],
     logs: Floats | Sequence[Sequence[float]],
     stored: Collection[float] = (),
+    better: Better = "lower",
 ) -> Mapping[Pair, Judgement]:
     """Judge every pair of cells from one log value a session and cell, all pairs at once.
 
@@ -98,16 +99,24 @@ def judge_logs(
         ratios: for each pair its log-ratio in each session, at least five.
         logs: (sessions, cells), the same in the form that the whole table is judged by.
         stored: |ln r| of earlier A/A sessions on this machine.
+        better: which direction of the metric is the better one.
     """
     separated = separated_pairs(logs, FAMILY_LEVEL)
     return {
-        pair: judge_sessions(values, is_separated=pair in separated, table=len(logs[0]), stored=stored)
+        pair: judge_sessions(
+            values, is_separated=pair in separated, table=len(logs[0]), stored=stored, better=better
+        )
         for pair, values in ratios.items()
     }
 
 
 def judge_sessions(
-    log_ratios: Sequence[float], *, is_separated: bool, table: int, stored: Collection[float] = ()
+    log_ratios: Sequence[float],
+    *,
+    is_separated: bool,
+    table: int,
+    stored: Collection[float] = (),
+    better: Better = "lower",
 ) -> Judgement:
     """Judge one pair from its log-ratios of at least five sessions.
 
@@ -116,6 +125,7 @@ def judge_sessions(
         is_separated: whether the procedure over the whole table separates the pair.
         table: cells in that table.
         stored: |ln r| of earlier A/A sessions on this machine.
+        better: which direction of the metric is the better one.
     """
     mean, low, high = mean_interval(log_ratios)
     sessions = len(log_ratios)
@@ -124,6 +134,7 @@ def judge_sessions(
         is_separated=is_separated,
         floor=noise_floor(stored, sessions),
         evidence=f"{sessions} sessions, {table} cells judged at once",
+        better=better,
     )
 
 

@@ -13,6 +13,7 @@ from math import log
 
 import msgspec
 
+from fwprof.comparison.labels import disturbed_sessions
 from fwprof.comparison.pairs import STEP, comparison_of, fault_of, traits_of
 from fwprof.comparison.rule import (
     MIN_SESSIONS,
@@ -23,7 +24,7 @@ from fwprof.comparison.rule import (
     too_few,
     undecided,
 )
-from fwprof.comparison.series import TERMS, session_values, sessions_of
+from fwprof.comparison.series import SPREAD, TERMS, session_values, sessions_of
 from fwprof.metrics import METRICS
 from fwprof.records import CellPlan, CellResult, Comparison, RunResult
 from fwprof.statistics import holm, noise_floor, percentile_interval, resampled_medians, welch_interval
@@ -52,9 +53,10 @@ def compare_matches(
         stored: metric → |ln r| of earlier A/A sessions on this machine.
     """
     matches, lonely = _match(a, b)
+    cores = (a.machine.cores, b.machine.cores)
     comparisons = []
     for metric in MEASURED if metrics is None else metrics:
-        judged = _judge_all(matches, metric, _barrier(a, b), stored.get(metric, ()))
+        judged = _judge_all(matches, metric, _barrier(a, b), stored.get(metric, ()), cores)
         pairs = [(match.cells, judgement) for match, judgement in zip(matches, judged, strict=True)]
         pairs += [((cell, cell), not_comparable(why)) for cell, why in lonely]
         comparisons += [
@@ -105,14 +107,15 @@ def _experiments(run: RunResult) -> Iterator[tuple[tuple[str, int], tuple[CellPl
 
 
 def _judge_all(
-    matches: Sequence[Match], metric: str, barrier: str | None, stored: Collection[float]
+    matches: Sequence[Match],
+    metric: str,
+    barrier: str | None,
+    stored: Collection[float],
+    cores: tuple[int, int],
 ) -> Sequence[Judgement]:
     """Judge one metric of all matched cells at once."""
     values = [
-        [
-            list(session_values(cell, plan, metric).values())
-            for plan, cell in zip(match.plans, match.cells, strict=True)
-        ]
+        [_values(*side, metric) for side in zip(match.cells, match.plans, cores, strict=True)]
         for match in matches
     ]
     faults = [barrier or _why_not(match, metric, pair) for match, pair in zip(matches, values, strict=True)]
@@ -143,6 +146,14 @@ def _judge_all(
                 )
             )
     return judged
+
+
+def _values(cell: CellResult, plan: CellPlan, cores: int, metric: str) -> Sequence[float]:
+    values = session_values(cell, plan, metric)
+    if metric == SPREAD:
+        disturbed = disturbed_sessions(cell, cores)
+        values = {number: value for number, value in values.items() if number not in disturbed}
+    return list(values.values())
 
 
 def _why_not(match: Match, metric: str, values: Sequence[Sequence[float]]) -> str | None:

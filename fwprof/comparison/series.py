@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fwprof.records import Block, CellPlan, CellResult, Measurement, ProgramName
+from fwprof.records import Block, CellPlan, CellResult, Measurement, ProgramName, Reading
 from fwprof.statistics import median, quantile
 
 TERMS: Mapping[str, Mapping[ProgramName, int]] = {
@@ -28,6 +28,10 @@ STARTUP = {
     "first_step_time": "first_step_ns",
 }
 """Metric → the field of `Startup` that holds it."""
+
+FIRST_RESULT, SPREAD = "first_result_time", "step_spread"
+SPREAD_ROUNDS = 8
+"""Quartiles of fewer rounds would be single blocks."""
 
 RESOLUTION_NS = 1.0
 """The host clock counts whole nanoseconds: a shorter time is not known to be shorter."""
@@ -60,6 +64,14 @@ class Session:
             return None
         return sum(sign * quantile(self.column(name, rounds), share) for name, sign in terms.items())
 
+    def spread(self) -> float | None:
+        """Return the quartile range of the step over rounds, in percent of its median."""
+        rounds = self.rounds()
+        if "run" not in self.programs or len(rounds) < SPREAD_ROUNDS:
+            return None
+        steps = self.column("run", rounds)
+        return 100 * (quantile(steps, 0.75) - quantile(steps, 0.25)) / quantile(steps, 0.5)
+
 
 def block_value(block: Block) -> float:
     """Return a block's value: the median of its steps, in ns a step."""
@@ -88,8 +100,9 @@ def session_values(
     """
     known = sessions_of(cell) if sessions is None else sessions
     if metric in TERMS:
-        values = {number: session.value(metric) for number, session in known.items()}
-        return {number: value for number, value in values.items() if value is not None}
+        return _found({number: session.value(metric) for number, session in known.items()})
+    if metric == SPREAD:
+        return _found({number: session.spread() for number, session in known.items()})
     if metric == "throughput":
         batch = batch_size(cell, plan)
         times = session_values(cell, plan, "pipelined_step_time", known)
@@ -103,6 +116,11 @@ def session_values(
         return _compilations(cell)
     if metric in STARTUP:
         return {number: getattr(startup, STARTUP[metric]) for number, startup in startups.items()}
+    if metric == FIRST_RESULT:
+        return {
+            number: startup.import_ns + startup.build_ns + startup.first_step_ns
+            for number, startup in startups.items()
+        }
     if metric == "compile_time":
         steady = session_values(cell, plan, "step_time", known)
         return {
@@ -110,8 +128,8 @@ def session_values(
             for number, value in steady.items()
             if number in startups
         }
-    value = _reading(cell, metric)
-    return {} if value is None else {0: value}
+    processes = (cell.readings, *cell.further_readings)
+    return _found({number: _reading(readings, metric) for number, readings in enumerate(processes)})
 
 
 def _compilations(cell: CellResult) -> Mapping[int, float]:
@@ -127,12 +145,16 @@ def _compilations(cell: CellResult) -> Mapping[int, float]:
     return found
 
 
-def _reading(cell: CellResult, metric: str) -> float | None:
-    """Return what one untimed pass read: it stands for a single session."""
+def _found(values: Mapping[int, float | None]) -> Mapping[int, float]:
+    return {number: value for number, value in values.items() if value is not None}
+
+
+def _reading(readings: Mapping[str, Reading], metric: str) -> float | None:
+    """Return what one process of an untimed pass read: it stands for one session."""
     if metric == "host_work":
-        whole, part = _reading(cell, "host_peak"), _reading(cell, "host_import")
+        whole, part = _reading(readings, "host_peak"), _reading(readings, "host_import")
         return None if whole is None or part is None else whole - part
-    reading = cell.readings.get(metric)
+    reading = readings.get(metric)
     return None if reading is None else reading.value
 
 

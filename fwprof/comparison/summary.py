@@ -14,6 +14,9 @@ from typing import Literal
 import msgspec
 
 from fwprof.comparison.series import (
+    FIRST_RESULT,
+    SPREAD,
+    SPREAD_ROUNDS,
     STARTUP,
     TERMS,
     Session,
@@ -131,9 +134,13 @@ def metrics_of(subject: Subject) -> dict[str, MetricValue]:
     for name in (*STARTUP, "compile_time", "compilations"):
         values = session_values(subject.cell, subject.plan, name, subject.sessions)
         metrics[name] = _single(name, median(values.values()) if values else None, _why_no_time(subject))
+    metrics[FIRST_RESULT] = _repeated(FIRST_RESULT, subject, _null(FIRST_RESULT, _why_no_time(subject)))
+    few = f"fewer than {SPREAD_ROUNDS} rounds were measured" if subject.sessions else _why_no_time(subject)
+    metrics[SPREAD] = _repeated(SPREAD, subject, _null(SPREAD, few))
     for name in ("host_peak", "host_import"):
-        metrics[name] = _reading(name, subject.cell.readings.get(name))
-    metrics["host_work"] = _difference("host_work", metrics["host_peak"], metrics["host_import"])
+        metrics[name] = _read(name, subject)
+    difference = _difference("host_work", metrics["host_peak"], metrics["host_import"])
+    metrics["host_work"] = _repeated("host_work", subject, difference)
     metrics["flops"] = _single(
         "flops", subject.plan.workload.flops, "not known for a model of the user's own"
     )
@@ -145,7 +152,7 @@ def metrics_of(subject: Subject) -> dict[str, MetricValue]:
     order += sorted(set(subject.cell.readings) - set(METRICS))
     metrics |= api
     for name in set(order) - set(metrics):
-        metrics[name] = _reading(name, subject.cell.readings.get(name))
+        metrics[name] = _read(name, subject)
     return {name: metrics[name] for name in order}
 
 
@@ -270,6 +277,29 @@ def _difference(name: str, whole: MetricValue, part: MetricValue) -> MetricValue
     if whole.value is None or part.value is None:
         return _null(name, whole.reason or part.reason or "")
     return _single(name, whole.value - part.value)
+
+
+def _read(name: str, subject: Subject) -> MetricValue:
+    """Return what a pass of its own read, in one process or in several."""
+    return _repeated(name, subject, _reading(name, subject.cell.readings.get(name)))
+
+
+def _repeated(name: str, subject: Subject, single: MetricValue) -> MetricValue:
+    """Return a metric of which each process has one value: over processes, where there are several.
+
+    Args:
+        name: of the metric.
+        subject: the cell.
+        single: what stands for one process, or for none.
+    """
+    values = list(session_values(subject.cell, subject.plan, name, subject.sessions).values())
+    if len(values) < 2 or min(values) <= 0:
+        return msgspec.structs.replace(single, value=median(values), reason=None) if values else single
+    low, high = mean_interval([log(value) for value in values])[1:]
+    middle = geometric_mean(values)
+    return msgspec.structs.replace(
+        single, value=middle, p50=middle, ci95=(exp(low), exp(high)), count=len(values), reason=None
+    )
 
 
 def _reading(name: str, reading: Reading | None) -> MetricValue:

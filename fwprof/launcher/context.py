@@ -89,7 +89,7 @@ class RunContext:
 
         Args:
             cell: what it will measure.
-            name: of its journal: the session's number, `memory`, `training`.
+            name: of its journal: the session's number, `memory`, `memory.1`, `training`.
             session: which session it belongs to.
             is_replica: whether it is the A/A control.
         """

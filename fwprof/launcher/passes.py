@@ -22,6 +22,7 @@ from fwprof.launcher.guard import Guard
 from fwprof.launcher.link import Link, WorkerEnded
 from fwprof.launcher.process import Switchboard, WorkerProcess
 from fwprof.records import CellPlan, Device, PluginRef, Reading, frames
+from fwprof.store.layout import MEMORY
 
 R = TypeVar("R")
 
@@ -36,15 +37,18 @@ RAISED_AGAIN = {
 NOT_ISOLATED = "measured inside the caller's process, where the model's share cannot be told apart"
 
 
-def measure_resources(context: RunContext, cells: Sequence[CellPlan]) -> None:
+def measure_resources(context: RunContext, cells: Sequence[CellPlan], process: int = 0) -> None:
     """Measure memory, then energy, in fresh processes that only build and train.
 
     Args:
         context: the run.
+        process: how many processes of each cell came before. They read memory alone, which differs
+            from process to process; energy is a mean over seconds of steps.
         cells: start and take up memory side by side, which changes neither's; the energy of a
             machine is read while one of them works.
     """
-    workers = [context.open_worker(cell, "memory") for cell in cells]
+    name = f"{MEMORY}.{process}" if process else MEMORY
+    workers = [context.open_worker(cell, name, session=process) for cell in cells]
     try:
         if not context.is_isolated:
             nothing = Reading(value=None, unit="bytes", reason=NOT_ISOLATED)
@@ -61,7 +65,7 @@ def measure_resources(context: RunContext, cells: Sequence[CellPlan]) -> None:
             for worker in opened:
                 worker.hear(frames.Readings)
             energy = frames.TakeReadings(pass_name="energy", seconds=ENERGY_SECONDS, rate_hz=SAMPLE_HZ)
-            for worker in opened:
+            for worker in opened if process == 0 else ():
                 context.check_cancelled()
                 worker.ask(energy, frames.Readings)
         for worker in workers:

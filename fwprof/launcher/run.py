@@ -46,8 +46,9 @@ def _measure(context: RunContext) -> None:
     alive = [cell for cell in plan.cells() if context.has_figures(cell.id)]
     if plan.request.memory and alive:
         context.observer(PassStarted(name="memory"))
-        for cells in side_by_side(alive):
-            passes.measure_resources(context, cells)
+        for process in range(planning.memory_processes(plan)):
+            for cells in side_by_side([cell for cell in alive if context.has_figures(cell.id)]):
+                passes.measure_resources(context, cells, process)
     neutral = [cell for cell in alive if cell.workload.spec is not None]
     if plan.request.epochs and neutral:
         context.observer(PassStarted(name="training"))

@@ -117,5 +117,5 @@ class RunRequest(Record, frozen=True, kw_only=True):
     machine_limits: bool = True
     """Measure the machine's best matrix product and copy, which say what bounds a step."""
     memory: bool = True
-    """Run the memory pass (a fresh process a cell)."""
+    """Run the memory pass (a fresh process a cell and session)."""
     output: str = "fwprof-runs"

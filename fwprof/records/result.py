@@ -100,6 +100,9 @@ class CellResult(Record, frozen=True, kw_only=True):
     description: Description | None = None
     measurements: tuple[Measurement, ...] = ()
     readings: dict[str, Reading] = {}
+    """Of the untimed passes; where memory was measured in several processes, of the first."""
+    further_readings: tuple[dict[str, Reading], ...] = ()
+    """Of the second memory process, the third, and so on: one a session."""
     training: tuple[TrainingPoint, ...] = ()
     equivalence: Equivalence = Equivalence()
     labels: tuple[str, ...] = ()
@@ -121,7 +124,10 @@ class RunResult(Record, frozen=True, kw_only=True):
 
 
 class MetricValue(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """One figure for people and tools; derived. `p50`… for series, `value` for single figures."""
+    """One figure for people and tools; derived. `p50`… for series, `value` for single figures.
+
+    What each process has one value of has `value` alone from one process, and all of them from several.
+    """
 
     unit: str
     kind: Literal["measured", "marginal", "derived"] = "measured"
@@ -130,7 +136,7 @@ class MetricValue(Record, frozen=True, kw_only=True, omit_defaults=True):
     ci95: tuple[float, float] | None = None
     """95 % interval of the p50."""
     count: int | None = None
-    """Rounds behind it, over all sessions."""
+    """Rounds behind it, over all sessions; of what a process has one value of, the processes."""
     outliers: int | None = None
     """Of these rounds, how many lie far outside; they are kept, and count in everything."""
     value: float | int | None = None
@@ -195,12 +201,30 @@ class Comparison(Record, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
 
 
+class Crossing(Record, frozen=True, kw_only=True):
+    """The number of steps from which a cell that starts later, and steps faster, pays."""
+
+    before: str
+    """The cell that is done first with fewer steps."""
+    after: str
+    """The cell that is done first with more."""
+    steps: float
+    ci95: tuple[float, float]
+
+
 class Recommendation(Record, frozen=True, kw_only=True):
-    """A choice with its evidence; several cells where no difference was shown."""
+    """A choice with its evidence.
+
+    Several cells where no difference was shown; none where the scenario was measured and cannot be judged.
+    """
 
     scenario: str
     choice: tuple[str, ...]
     evidence: str
+    metrics: tuple[str, ...] = ()
+    """The metrics whose comparisons it rests on."""
+    crossings: tuple[Crossing, ...] = ()
+    """Where the choice depends on the number of steps: where it changes, in order."""
 
 
 class RunSummary(Record, frozen=True, kw_only=True):

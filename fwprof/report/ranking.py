@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fwprof.metrics import metric_of
 from fwprof.records.result import LABELS
 from fwprof.report import figures
 from fwprof.report.equivalence import equivalence_rows
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from fwprof.report.names import CellNames
 
 _NO_VERDICT = "no verdict"
+_PHASES = ("forward_time", "backward_time", "optimizer_time")
+_WORDS = {"bytes": {"faster": "smaller", "slower": "larger"}} | {
+    unit: {"faster": "better", "slower": "worse"} for unit in ("percent", "uJ/step", "mW")
+}
+"""Unit → how a verdict is printed of a metric that is no speed."""
 
 
 def comparison_sections(summary: RunSummary, names: CellNames) -> list[Section]:
@@ -52,7 +58,7 @@ def _worth_a_row(comparisons: Sequence[Comparison], cells: Sequence[CellSummary]
     """
     steps = [one for one in comparisons if one.metric == "step_time"]
     if len({(one.a, one.b) for one in comparisons}) == 1:
-        return [one for one in comparisons if one in steps or one.ratio is not None]
+        return [one for one in comparisons if one in steps or (one.ratio and one.metric in _PHASES)]
     times = {
         cell.id: metric.p50 or 0.0 for cell in cells if (metric := cell.metrics.get("step_time")) is not None
     }
@@ -131,7 +137,7 @@ def verdict_of(one: Comparison) -> str:
     """Return the verdict as it is printed; too few processes give none."""
     if one.verdict == "one process" or "few_sessions" in one.labels:
         return _NO_VERDICT
-    return one.verdict
+    return _WORDS.get(metric_of(one.metric).unit, {}).get(one.verdict, one.verdict)
 
 
 def judged(one: Comparison) -> tuple[str, str, str, str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _MARGINAL = "* marginal: what the gradients, and the update, add."
 _SESSIONS_FOR_VERDICTS = 5
+_OWN_ERRORS = "each metric is judged as a table of its own, held to 4 % false verdicts"
 _STARTUP = ("import_time", "build_time", "first_step_time", "compile_time")
 _BOUNDS = {"launch": "launching", "compute": "compute", "memory": "memory bandwidth", "data": "data"}
 
@@ -192,7 +193,9 @@ def _memory(cell: CellSummary) -> str:
     decimals = figures.decimals_for(peak / unit.scale)
     total, base = round(peak / unit.scale, decimals), round(before / unit.scale, decimals)
     # The work is the difference of what is printed, so that the sum can be followed.
-    parts = (figures.rounded(part, decimals) for part in (total, base, total - base))
+    parts = [figures.rounded(part, decimals) for part in (total, base, total - base)]
+    half = round((figures.half_width_of(cell.metrics["host_peak"].ci95) or 0.0) / unit.scale, decimals)
+    parts[0] += f" ±{figures.rounded(half, decimals)}" if half else ""
     return "{} = {} + {}".format(*parts) + f" {unit.name}"
 
 
@@ -353,7 +356,14 @@ def _recommendations(summary: RunSummary, names: CellNames) -> list[tuple[str, s
     rows: list[tuple[str, str]] = []
     for one in summary.recommendations:
         choice = figures.listed([names.short(cell) for cell in one.choice])
-        rows.append(
-            ("" if rows else "recommended", f"{one.scenario}: {choice} ({names.in_words(one.evidence)})")
-        )
+        evidence = names.in_words(one.evidence)
+        # Which of several cells it is depends on the number of steps: the evidence names each.
+        said = f"{choice} ({evidence})" if choice and not one.crossings else evidence
+        rows.append(("" if rows else "recommended", f"{one.scenario}: {said}"))
+    if not rows and any(
+        one.metric == "step_time" and one.verdict in ("faster", "slower") for one in summary.comparisons
+    ):
+        rows.append(("recommended", "nothing: that is done only among cells shown to do the same work"))
+    if len({metric for one in summary.recommendations for metric in one.metrics}) > 1:
+        rows.append(("", _OWN_ERRORS))
     return rows

@@ -6,6 +6,8 @@ from fwprof.records import Reading, Record
 
 PLAN, MACHINE, LIMITS, RESULT, CELLS = "plan.json", "machine.json", "limits.jsonl", "run.json", "cells"
 REPLICA = ".replica"
+MEMORY = "memory"
+"""Journal of the first process that memory was measured in; `memory.1` is the next."""
 VERIFICATION, EQUIVALENCE = "verification", "equivalence.json"
 """Within a cell's folder: what its verifying workers said, and what came of it."""
 

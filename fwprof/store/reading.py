@@ -29,7 +29,17 @@ from fwprof.records import (
     frames,
 )
 from fwprof.records.workload import SyntheticData
-from fwprof.store.layout import CELLS, EQUIVALENCE, LIMITS, MACHINE, PLAN, REPLICA, RESULT, MeasuredLimits
+from fwprof.store.layout import (
+    CELLS,
+    EQUIVALENCE,
+    LIMITS,
+    MACHINE,
+    MEMORY,
+    PLAN,
+    REPLICA,
+    RESULT,
+    MeasuredLimits,
+)
 
 T = TypeVar("T")
 
@@ -158,7 +168,9 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
 
 
 def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool, sessions: int) -> CellResult:
-    measurements, passes = [], []
+    measurements: list[Measurement] = []
+    passes: list[_Read] = []
+    further: list[_Read] = []
     description = None
     for path in sorted(folder.glob("*.jsonl"), key=_journal_order):
         session = path.stem.removesuffix(REPLICA)
@@ -167,12 +179,12 @@ def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool, sessions:
             measurements.append(read.measurement)
         else:
             read = _read_journal(path, 0)
-            passes.append(read)
+            (further if path.stem.startswith(f"{MEMORY}.") else passes).append(read)
         description = description or read.description
     # A replica is a control: its failure is kept in its measurement and is not the cell's.
     own = [measurement for measurement in measurements if not measurement.replica]
     failures = [measurement.failure for measurement in own]
-    failures += [read.measurement.failure for read in passes]
+    failures += [read.measurement.failure for read in (*passes, *further)]
     failure = next((each for each in failures if each is not None), None)
     if failure is None and not measurements and sessions:
         failure = Failure(fate="interrupted", stage="start", message="the run ended before this cell began")
@@ -190,6 +202,7 @@ def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool, sessions:
         description=description,
         measurements=tuple(measurements),
         readings={name: reading for read in passes for name, reading in read.readings.items()},
+        further_readings=tuple(read.readings for read in further),
         training=tuple(point for read in passes for point in read.training),
         equivalence=equivalence,
         labels=tuple(labels),
@@ -204,7 +217,10 @@ def _read_equivalence(path: Path) -> Equivalence:
 
 def _journal_order(path: Path) -> tuple[int, int, str]:
     session = path.stem.removesuffix(REPLICA)
-    return (0, int(session), path.stem) if session.isdigit() else (1, 0, path.stem)
+    if session.isdigit():
+        return (0, int(session), path.stem)
+    name, _, process = path.stem.partition(".")
+    return (1, int(process) if process.isdigit() else 0, name)
 
 
 def read_bytes(path: Path) -> bytes:

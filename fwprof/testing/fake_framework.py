@@ -58,6 +58,8 @@ class FakeOptions(Record, frozen=True, kw_only=True):
     compile_us: float = 0
     loop_us: float | None = None
     """What its own training loop `fit` adds to each step; None: it has no loop."""
+    hold_bytes: int = 0
+    """Memory that the model takes besides its values."""
     slow: float = 1.0
     """Factor on every phase."""
     jitter: float = 0.0
@@ -133,6 +135,8 @@ class FakeModel:
         self.network = self.network_class(stack, values, self.cell.seed, self.spec.loss, self.spec.accumulate)
         self.update = Update(self.spec.optimizer)
         self.compiled: set[tuple[str, tuple[int, ...]]] = set()
+        # Ones, since the kernel gives no memory for zeros that nobody wrote.
+        self.held = np.ones(read_options(self.cell).hold_bytes, dtype=np.uint8)
 
     @property
     def variant(self) -> str:

@@ -12,6 +12,7 @@ from fwprof.records import (
     CellSummary,
     Check,
     Comparison,
+    Crossing,
     Description,
     Device,
     Failure,
@@ -21,6 +22,7 @@ from fwprof.records import (
     MetricValue,
     PluginRef,
     Reading,
+    Recommendation,
     RunPlan,
     RunRequest,
     RunResult,
@@ -253,7 +255,9 @@ def comparison() -> tuple[RunResult, RunSummary]:
         unavailable={"device gamma": "no driver is loaded; looked for /dev/gamma0"},
     )
     cells = (
-        cell_summary("a", "mlp", "alpha", "eager", metrics=MLP | rest(155_420), sessions=5, bound="launch"),
+        cell_summary("a", "mlp", "alpha", "eager", metrics=MLP | rest(155_420, host_peak=MetricValue(
+                         unit="bytes", value=342_000_000, p50=342_000_000, ci95=(338_600_000, 345_500_000),
+                         count=5)), sessions=5, bound="launch"),
         cell_summary("b", "mlp", "alpha", None, fate="unsupported", reason=failed_cell("b").failure.message,
                      settings={}, versions={}, sessions=0),
         cell_summary("c", "mlp", "beta", "eager", metrics=MLP | rest(155_420), sessions=5,
@@ -271,4 +275,22 @@ def comparison() -> tuple[RunResult, RunSummary]:
         Comparison(metric="step_time", a="c", b="d", ratio=4.86, ci95=(4.6, 5.1), noise_floor=0.012,
                    verdict="slower", why=slower),
     )  # fmt: skip
-    return result, summary(*cells, comparisons=comparisons)
+    nearest = "the nearest, d, {} 4.89 × (4.60–5.20)"
+    recommendations = (
+        Recommendation(scenario="fastest training", choice=("a", "c"), metrics=("step_time",),
+                       evidence="no difference shown between them; 1 slower than one of them at least"),
+        Recommendation(scenario="resource-limited", choice=("a",), metrics=("host_peak",),
+                       evidence="host peak 342 MB with 301 MB of import, below all 2 others; "
+                                + nearest.format("needs")),
+        Recommendation(scenario="quickest first result", choice=("c",), metrics=("first_result_time",),
+                       evidence="first result time 3.14 s, ahead of all 2 others; "
+                                + nearest.format("takes")),
+        Recommendation(scenario="after compile is amortised", choice=("c", "a"),
+                       metrics=("first_result_time", "step_time"),
+                       crossings=(Crossing(before="c", after="a", steps=1210, ci95=(905, 1640)),),
+                       evidence="c up to about 1,200 steps (900–1,600), "
+                                "then a, which starts 2.1 s later and takes 1.7 ms less per step"),
+        Recommendation(scenario="steadiest", choice=(), metrics=("step_spread",),
+                       evidence="cannot be said: others used the CPU in every session of d"),
+    )  # fmt: skip
+    return result, summary(*cells, comparisons=comparisons, recommendations=recommendations)

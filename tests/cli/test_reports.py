@@ -67,6 +67,14 @@ def test_a_run_of_which_nothing_was_measured_still_says_why(build: ModuleType) -
     assert "step p50" not in text
 
 
+def test_verdicts_without_equivalence_recommend_nothing_and_say_why(build: ModuleType) -> None:
+    result, summary = build.comparison()
+    text = to_text(report(result, msgspec.structs.replace(summary, recommendations=())), 100)
+    assert "recommended     nothing: that is done only among cells shown to do the same work" in text
+    quiet = msgspec.structs.replace(summary, recommendations=(), comparisons=summary.comparisons[:1])
+    assert "recommended" not in to_text(report(result, quiet), 100)
+
+
 def test_own_loops_stand_beside_the_step_and_not_in_the_table(build: ModuleType) -> None:
     result, summary = build.quick_set()
     first, *others = summary.cells

@@ -14,12 +14,14 @@ from fwprof.records import (
     CellResult,
     Description,
     Device,
+    Equivalence,
     Fate,
     FrameworkChoice,
     Group,
     MachineFacts,
     Measurement,
     PluginRef,
+    Reading,
     RunPlan,
     RunRequest,
     RunResult,
@@ -83,6 +85,43 @@ class Build:
         }
         return CellResult(**(facts | changes))
 
+    def profiled(
+        self,
+        name: str,
+        steps: Sequence[Rounds],
+        *,
+        first: float = 1e9,
+        memory: float | None = 3e8,
+        metric: str = "host_peak",
+        status: str = "equivalent",
+        **changes: Any,
+    ) -> CellResult:
+        """A cell with first results and memories around these, each a little different (±0.4 %)."""
+        import random
+
+        source = random.Random(f"{name} {first} {memory}")
+        noise = [source.uniform(0.996, 1.004) for _ in range(2 * len(steps))]
+        measured = (
+            self.measurement(
+                rounds,
+                number,
+                startup=Startup(
+                    import_ns=0, build_ns=0, first_step_ns=int(first * noise[number]), second_step_ns=1
+                ),
+            )
+            for number, rounds in enumerate(steps)
+        )
+        readings = [
+            {metric: Reading(value=int((memory or 0) * one), unit="bytes")} for one in noise[len(steps) :]
+        ]
+        facts: dict[str, Any] = {
+            "measurements": tuple(measured),
+            "equivalence": Equivalence(status=status),  # type: ignore[arg-type]  # a literal, by the caller
+        }
+        if memory is not None:
+            facts |= {"readings": readings[0], "further_readings": tuple(readings[1:])}
+        return self.cell(name, **(facts | changes))
+
     def description(self, **changes: Any) -> Description:
         facts: dict[str, Any] = {
             "mode": "eager",
@@ -139,12 +178,14 @@ def build() -> Build:
 def sessions() -> Callable[..., list[list[float]]]:
     """Five sessions of ten rounds around a step time, each a little different (±0.4 %)."""
 
-    def make(step: float, *, count: int = 5, seed: int = 0, rounds: int = 10) -> list[list[float]]:
+    def make(
+        step: float, *, count: int = 5, seed: int = 0, rounds: int = 10, spread: float = 0.01
+    ) -> list[list[float]]:
         import random
 
         source = random.Random(f"{step} {seed}")
         return [
-            [step * level * source.uniform(0.99, 1.01) for _ in range(rounds)]
+            [step * level * source.uniform(1 - spread, 1 + spread) for _ in range(rounds)]
             for level in (source.uniform(0.996, 1.004) for _ in range(count))
         ]
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from fwprof.comparison import compare_runs
-from fwprof.records import FrameworkChoice, NativeModel, Reading, WorkloadPlan
+from fwprof.comparison import compare_runs, judge, parse_gate
+from fwprof.records import FrameworkChoice, HostCounters, NativeModel, Reading, WorkloadPlan
 from fwprof.records.workload import MnistData, SyntheticData
 from fwprof.workloads import find_workload
 
@@ -119,6 +120,47 @@ def test_unasked_every_metric_with_a_value_is_compared(build: Any, sessions: Any
 def test_a_metric_that_was_asked_for_and_not_measured_is_told(build: Any, sessions: Any) -> None:
     (one,) = compare_runs(*runs(build, sessions, 1.1), metrics=("energy",))
     assert (one.verdict, one.why) == ("not comparable", "there is no energy of a")
+
+
+def memory_run(build: Any, sessions: Any, *peaks: int) -> Any:
+    readings = [{"host_peak": Reading(value=peak, unit="bytes")} for peak in peaks]
+    cell = build.cell("a", *sessions(MS), readings=readings[0], further_readings=tuple(readings[1:]))
+    return build.run(cell)
+
+
+@pytest.mark.parametrize(
+    ("after", "verdict", "answer"),
+    [
+        ((1100, 1101, 1102, 1103, 1104), "slower", "fail"),
+        ((1000, 1002, 1001, 1003, 1004), "no difference shown", "pass"),
+        ((1100, 1000, 1200, 1010, 1104), "no difference shown", "inconclusive"),
+    ],
+)
+def test_a_gate_on_memory_of_several_processes_is_decided(
+    build: Any, sessions: Any, after: tuple[int, ...], verdict: str, answer: str
+) -> None:
+    before = memory_run(build, sessions, 1000, 1001, 1002, 1003, 1004)
+    found = compare_runs(before, memory_run(build, sessions, *after))
+    (one,) = [each for each in found if each.metric == "host_peak"]
+    assert one.verdict == verdict
+    assert judge(parse_gate("host_peak>+5%"), found) == answer
+
+
+def test_a_gate_on_memory_of_one_process_stays_inconclusive(build: Any, sessions: Any) -> None:
+    found = compare_runs(memory_run(build, sessions, 1000), memory_run(build, sessions, *[2000] * 5))
+    assert judge(parse_gate("host_peak>+5%"), found) == "inconclusive"
+
+
+def test_spreads_of_disturbed_sessions_do_not_count(build: Any, sessions: Any) -> None:
+    used = HostCounters(window_ns=100, other_cpu_ns=100)
+    noisy = [replace(block, counters=used) for block in build.blocks([MS, 2 * MS] * 5)]
+    quiet = [build.measurement(rounds, number) for number, rounds in enumerate(sessions(MS))]
+    disturbed = build.measurement([], 5, blocks=tuple(noisy))
+    before = build.run(build.cell("a", measurements=tuple(quiet)))
+    after = build.run(build.cell("a", measurements=(*quiet, disturbed)))
+    (one,) = compare_runs(before, after, metrics=("step_spread",))
+    assert one.ratio == pytest.approx(1)
+    assert "5 and 5 sessions" in one.why
 
 
 def test_memory_is_compared_without_an_interval(build: Any, sessions: Any) -> None:

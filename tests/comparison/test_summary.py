@@ -138,6 +138,45 @@ def test_memory_is_the_import_and_the_work(build: Any) -> None:
     assert metrics["example.power"].value == 5.0
 
 
+def test_memory_of_several_processes_has_an_interval(build: Any) -> None:
+    def readings(peak: int) -> dict[str, Reading]:
+        return {
+            "host_peak": Reading(value=peak, unit="bytes"),
+            "host_import": Reading(value=100, unit="bytes"),
+            "example.power": Reading(value=0.0, unit="mW"),
+        }
+
+    further = tuple(map(readings, (310, 305, 303, 302)))
+    cell = build.cell("a", STEPS, readings=readings(300), further_readings=further)
+    metrics = only(build.run(cell)).metrics
+    peak = metrics["host_peak"]
+    assert peak.p50 == peak.value == pytest.approx(304, rel=0.001)
+    assert peak.ci95 is not None
+    assert 299 < peak.ci95[0] < 304 < peak.ci95[1] < 309
+    assert (peak.unit, peak.count, peak.kind) == ("bytes", 5, "measured")
+    assert metrics["host_import"].ci95 == (pytest.approx(100), pytest.approx(100))
+    work = metrics["host_work"]
+    assert (work.p50, work.kind) == (pytest.approx(204, rel=0.001), "derived")
+    # Nothing has no logarithm: the median stands alone.
+    assert (metrics["example.power"].value, metrics["example.power"].p50) == (0, None)
+
+
+def test_the_first_result_is_import_build_and_first_step(build: Any) -> None:
+    one = only(build.run(build.cell("a", STEPS))).metrics["first_result_time"]
+    assert (one.value, one.p50, one.unit) == (3 + 4 + 50 * MS, None, "ns")
+    several = only(build.run(build.cell("a", STEPS, STEPS))).metrics["first_result_time"]
+    assert several.p50 == pytest.approx(50 * MS, rel=1e-6)
+    assert several.count == 2
+
+
+def test_the_spread_is_the_quartile_range_over_the_median(build: Any) -> None:
+    steps = [step * MS for step in (10, 11, 12, 13, 14, 15, 16, 17, 18)]
+    spread = only(build.run(build.cell("a", steps))).metrics["step_spread"]
+    assert (spread.value, spread.unit) == (pytest.approx(100 * 4 / 14), "percent")
+    few = only(build.run(build.cell("a", steps[:7]))).metrics["step_spread"]
+    assert (few.value, few.reason) == (None, "fewer than 8 rounds were measured")
+
+
 def limits(gemm: float, copy: float) -> dict[str, dict[str, Reading]]:
     return {
         "cpu/2/float32": {

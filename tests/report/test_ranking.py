@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from types import ModuleType
 
+import pytest
 from msgspec.structs import replace
 
 from fwprof.records import Comparison, MetricValue
@@ -48,6 +49,24 @@ def test_a_pair_without_a_ratio_says_so() -> None:
 def test_one_process_gives_no_verdict() -> None:
     (row,) = comparison_table([compared("a", "b", "one process")], str).rows
     assert row[-2] == "no verdict"
+
+
+@pytest.mark.parametrize(
+    ("metric", "verdict", "said"),
+    [
+        ("host_peak", "slower", "larger"),
+        ("host_peak", "faster", "smaller"),
+        ("step_spread", "faster", "better"),
+        ("energy", "slower", "worse"),
+        ("power", "slower", "worse"),
+        ("throughput", "faster", "faster"),
+        ("host_peak", "no difference shown", "no difference shown"),
+    ],
+)
+def test_a_verdict_is_said_in_words_that_fit_the_metric(metric: str, verdict: str, said: str) -> None:
+    one = replace(compared("a", "b", verdict), metric=metric)
+    (row,) = comparison_table([one], str).rows
+    assert row[-2] == said
 
 
 def test_fewer_than_five_processes_give_neither_verdict_nor_tie() -> None:

@@ -67,6 +67,25 @@ def test_readings_and_training_come_from_their_passes(write: Write, reports: Rep
     assert len(cell.measurements) == 1
 
 
+def test_memory_of_several_processes_is_kept_process_by_process(write: Write, reports: Reports) -> None:
+    def journal(value: int) -> list[frames.Report]:
+        readings = {"host_peak": Reading(value=value, unit="bytes")}
+        return [frames.Readings(pass_name="memory", readings=readings), frames.Finished()]
+
+    passes = {f"cell0/memory.{process}": journal(process) for process in (10, 2, 1)}
+    cell, _ = assemble(write({"cell0/0": reports, "cell0/memory": journal(0), **passes}).path).cells
+    assert cell.readings["host_peak"].value == 0
+    assert [one["host_peak"].value for one in cell.further_readings] == [1, 2, 10]
+    assert cell.fate == "ok"
+
+
+def test_a_memory_process_that_failed_fails_its_cell(write: Write, reports: Reports) -> None:
+    journals = {"cell0/0": reports, "cell0/memory": [frames.Finished()]}
+    journals["cell0/memory.1"] = [frames.Failed(failure=FAILURE)]
+    cell, _ = assemble(write(journals).path).cells
+    assert (cell.fate, cell.measurements[0].fate) == ("out_of_memory", "ok")
+
+
 def test_own_loops_and_marks_belong_to_their_measurement(write: Write, reports: Reports) -> None:
     split, api = {"forward": (1, 2)}, {"fit": (3, 4)}
     more = [frames.Split(phases=split), frames.ApiTimed(times=api)]

@@ -1,0 +1,44 @@
+"""Memory is measured in one fresh process a session, and recommended by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import fwprof
+from fwprof.testing.installed import installed
+
+SMALL, LARGE = "fake", "fake,hold_bytes=60000000"
+
+
+def test_a_cell_that_holds_more_memory_is_not_the_one_for_little_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "installed").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FWPROF_STATE", str(tmp_path / "state"))
+    with installed(tmp_path / "installed"):
+        result = fwprof.profile(
+            workloads=("mlp-small",),
+            plugins=(SMALL, LARGE),
+            devices=("fakecard:0",),
+            schedule="interleaved",
+            processes=5,
+            rounds=2,
+            max_seconds=0.5,
+            machine_limits=False,
+        )
+    for cell in result.cells:
+        assert cell.fate == "ok", cell.failure
+        assert len(cell.further_readings) == 4
+        assert "energy" in cell.readings
+        assert all("energy" not in one for one in cell.further_readings)
+    summary = fwprof.summarize(result)
+    found = {one.scenario: one for one in summary.recommendations}
+    assert found["resource-limited"].choice == (result.cells[0].id,)
+    (judged,) = [one for one in summary.comparisons if one.metric == "host_peak"]
+    assert judged.verdict == "slower"
+    assert {cell.metrics["host_peak"].count for cell in summary.cells} == {5}
+    # Two rounds are too few for quartiles, and nothing is said of what was not measured.
+    assert "steadiest" not in found
