@@ -42,10 +42,10 @@ def measure_resources(context: RunContext, cells: Sequence[CellPlan], process: i
 
     Args:
         context: the run.
-        process: how many processes of each cell came before. They read memory alone, which differs
-            from process to process; energy is a mean over seconds of steps.
         cells: start and take up memory side by side, which changes neither's; the energy of a
             machine is read while one of them works.
+        process: how many processes of each cell came before. Those after the first read memory alone,
+            which differs from process to process; energy is a mean over seconds of steps.
     """
     name = f"{MEMORY}.{process}" if process else MEMORY
     workers = [context.open_worker(cell, name, session=process) for cell in cells]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import fwprof
+from fwprof.events import StageEntered
 from fwprof.testing.installed import installed
 
 SMALL, LARGE = "fake", "fake,hold_bytes=60000000"
@@ -18,6 +19,7 @@ def test_a_cell_that_holds_more_memory_is_not_the_one_for_little_memory(
     (tmp_path / "installed").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FWPROF_STATE", str(tmp_path / "state"))
+    entered: list[tuple[str, str]] = []
     with installed(tmp_path / "installed"):
         result = fwprof.profile(
             workloads=("mlp-small",),
@@ -28,12 +30,16 @@ def test_a_cell_that_holds_more_memory_is_not_the_one_for_little_memory(
             rounds=2,
             max_seconds=0.5,
             machine_limits=False,
+            observer=lambda event: (
+                entered.append((event.cell, event.stage)) if isinstance(event, StageEntered) else None
+            ),
         )
     for cell in result.cells:
         assert cell.fate == "ok", cell.failure
         assert len(cell.further_readings) == 4
-        assert "energy" in cell.readings
-        assert all("energy" not in one for one in cell.further_readings)
+        # Energy is a mean over seconds of steps: one process reads it.
+        assert entered.count((cell.id, "memory")) == 5
+        assert entered.count((cell.id, "energy")) == 1
     summary = fwprof.summarize(result)
     found = {one.scenario: one for one in summary.recommendations}
     assert found["resource-limited"].choice == (result.cells[0].id,)
