@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwprof.contracts import Clock, Model, Programs, Result, Staged
 from fwprof.errors import RunError
+from fwprof.execution.guards import check_gradients
 from fwprof.execution.own_loops import time_loops
 from fwprof.records import Block, Check, ProgramName, Schedule, Startup
 
@@ -315,61 +316,8 @@ class Session:
             One check a guard. One that did not pass makes the cell `invalid`.
         """
         self.model.reset()
-        return (*self._check_gradients(), self._check_wait())
-
-    def _check_gradients(self) -> tuple[Check, ...]:
-        import numpy as np
-
-        before = self.model.parameters()
-        staged = next(self._batches)
-        forward = self.programs.forward(staged)
-        self.programs.wait(forward)
-        result = self.programs.forward_backward(staged)
-        self.programs.wait(result)
-        loss, gradients = self.programs.read(result)
-        kept = self.model.parameters()
-        result = self.programs.run(staged)
-        self.programs.wait(result)
-        after = self.model.parameters()
-
-        expected = self._trained if self._trained is not None else frozenset(gradients or ())
-        gradients = gradients or {}
-        changed = {name for name in expected & before.keys() if not np.array_equal(kept[name], after[name])}
-        problems = []
-        if missing := sorted(expected - gradients.keys()):
-            problems.append(f"no gradient for {', '.join(missing[:3])}")
-        if not gradients:
-            problems.append("forward_backward returned no gradients")
-        for name in sorted(expected & gradients.keys()):
-            if name in before and gradients[name].shape != before[name].shape:
-                problems.append(
-                    f"gradient of {name} has shape {gradients[name].shape}, not {before[name].shape}"
-                )
-            elif not np.all(np.isfinite(gradients[name])):
-                problems.append(f"gradient of {name} is not finite")
-            elif name in changed and not np.any(gradients[name]):
-                problems.append(f"gradient of {name} is zero, yet a step changes the parameter")
-        moved = sorted(
-            name for name in expected & before.keys() if not np.array_equal(before[name], kept[name])
-        )
-        return (
-            Check(name="gradients_complete", passed=not problems, detail="; ".join(problems[:3])),
-            Check(
-                name="forward_changes_nothing",
-                passed=not moved,
-                detail=f"forward or forward_backward changed {', '.join(moved[:3])}" if moved else "",
-            ),
-            Check(
-                name="step_trains",
-                passed=bool(changed) or not expected & before.keys(),
-                detail="" if changed else "a training step changed no parameter",
-            ),
-            Check(
-                name="loss_finite",
-                passed=math.isfinite(loss),
-                detail="" if math.isfinite(loss) else f"loss {loss}",
-            ),
-        )
+        gradients = check_gradients(self.model, self.programs, next(self._batches), self._trained)
+        return (*gradients, self._check_wait())
 
     def _check_wait(self) -> Check:
         """Compare reading a result right after `wait` with reading it again.

@@ -20,8 +20,8 @@ def compiled_rows(result: RunResult, cells: Sequence[CellSummary], names: CellNa
     }
     said = []
     for cell in cells:
-        count = cell.metrics["compilations"].value
-        if cell.id in changing and count is not None:
+        metric = cell.metrics.get("compilations")
+        if cell.id in changing and metric is not None and (count := metric.value) is not None:
             times = f"{count:g} programs" if count > 1 else "1 program" if count else "nothing"
             said.append(f"{names.short(cell.id)} {times}")
     if not said:

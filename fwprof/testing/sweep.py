@@ -126,9 +126,7 @@ def check_verified(built: Built) -> None:
     # that of the bias of attention's keys.
     norms = {name: float(np.linalg.norm(gradients[name])) for name in shapes}
     least, random = NEGLIGIBLE * max(norms.values()), np.random.default_rng(5)
-    directions = {
-        name: random.normal(size=shape) / max(norms[name], least) for name, shape in shapes.items()
-    }
+    directions = {name: random.normal(size=shape) / max(norms[name], least) for name, shape in shapes.items()}
     weights = {name: value.astype(np.float64) for name, value in workload.weights.items()}
     ahead, behind = (
         loss_of(workload, weights | {name: weights[name] + step * d for name, d in directions.items()}, batch)
