@@ -122,10 +122,10 @@ def _criterion(spec: Workload) -> Any:
 def _differences(spec: Workload, layers: Sequence[Any], cell: CellPlan) -> tuple[str, ...]:
     """Return how the verified program differs from the timed one."""
     found = [str(cell.precision)] if cell.precision == "float64" else []
-    if isinstance(spec.optimizer, kinds.Adam):
-        found.append("Adam's epsilon scaled to the canonical form")
     if any(isinstance(resolved.layer, kinds.Dropout) for resolved in walk(layers)):
         found.append("no dropout")
+    if isinstance(spec.optimizer, kinds.Adam):
+        found.append("Adam's epsilon scaled to the canonical form")
     return tuple(found)
 
 

@@ -45,8 +45,8 @@ def test_a_verified_cell_computes_in_float64_drops_nothing_and_says_so(build):
     assert losses == pytest.approx([wanted, wanted], rel=1e-12)
     assert model.describe().verified_with == (
         "float64",
-        "Adam's epsilon scaled to the canonical form",
         "no dropout",
+        "Adam's epsilon scaled to the canonical form",
     )
     assert build(workload).describe().verified_with == ()
 
