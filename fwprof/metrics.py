@@ -120,6 +120,40 @@ METRICS = _table(
         meaning="programs traced or compiled from the first step on, timing included",
     ),
     Metric(
+        name="epoch_time",
+        unit="ns",
+        better="lower",
+        meaning="training part of an epoch after the first: each batch staged, stepped and waited for; "
+        "making batches on the host, reading losses and evaluation are not in it",
+    ),
+    Metric(
+        name="first_epoch_time",
+        unit="ns",
+        better="lower",
+        meaning="the same of the first epoch, which follows the worker's first two steps: what these "
+        "compiled is in first_step_time",
+    ),
+    Metric(
+        name="evaluate_time",
+        unit="ns",
+        better="lower",
+        meaning="the whole validation split staged and predicted, batch by batch, until the outputs are on "
+        "the host; scoring them is not in it; after the first epoch",
+    ),
+    Metric(
+        name="predict_time",
+        unit="ns",
+        better="lower",
+        meaning="one full batch of the validation split staged and predicted; after the first epoch",
+    ),
+    Metric(
+        name="time_to_accuracy",
+        unit="ns",
+        better="lower",
+        meaning="training parts of the epochs until the validation accuracy first reached the target, median "
+        "over the seeds; evaluation, import, build and the first two steps are not in it",
+    ),
+    Metric(
         name="host_peak",
         unit="bytes",
         better="lower",

@@ -89,6 +89,7 @@ def make_plan(
     """
     # A misspelt workload is an error of the request, whatever is installed: it comes first.
     works = _works(request)
+    _check_training(request, works)
     choices = selection.chosen_frameworks(request)
     selection.check_environments(request, choices)
     unavailable: dict[str, FwprofError] = {}
@@ -175,6 +176,10 @@ def estimate_seconds(plan: RunPlan) -> float:
             total += len(group.cells) * (START_SECONDS + RESOURCES_SECONDS)
             # Those that come after read no energy, so that two of them fill their time.
             total += (memory_processes(plan) - 1) * len(group.cells) * START_SECONDS / 2
+        if plan.request.epochs and schedule.sessions:
+            # The epochs come on top: how long one takes is known only to the machine.
+            trained = [cell for cell in group.cells if cell.workload.spec is not None]
+            total += plan.request.training_seeds * len(trained) * START_SECONDS
     if not (schedule.sessions and plan.request.machine_limits):
         return total
     return total + len(limits_keys(plan)) * (START_SECONDS + LIMITS_SECONDS)
@@ -240,6 +245,24 @@ def _works(request: RunRequest) -> Sequence[_Work]:
     for name, model in zip(_model_names(request.models), request.models, strict=True):
         works.append(_Work(name, OWN_MODELS if len(request.models) > 1 else name, None, model, request.seed))
     return works
+
+
+def _check_training(request: RunRequest, works: Sequence[_Work]) -> None:
+    """Refuse what would train nothing, before anything is measured."""
+    if request.epochs and all(work.spec is None for work in works):
+        raise RequestError(
+            "--epochs does not apply to your own model",
+            cause="its factory brings batches, and no data set that could be split for validation",
+            next="leave --epochs out, or name a workload",
+        )
+    asked = {"--target-accuracy": request.target_accuracy, "--training-seeds": request.training_seeds > 1}
+    for option in (name for name, value in asked.items() if value):
+        if not request.epochs:
+            raise RequestError(
+                f"{option} does nothing without training",
+                cause="no --epochs says how long to train",
+                next=f"add --epochs N, or leave {option} out",
+            )
 
 
 def _model_names(models: Sequence[ModelChoice]) -> Sequence[str]:

@@ -246,20 +246,23 @@ class Worker:
         self._send(frames.Readings(pass_name=order.pass_name, readings=readings))
 
     def _train(self, epochs: int) -> None:
-        from fwprof.execution.passes import train
+        from fwprof.execution.training import train
         from fwprof.workloads.inputs import read_data_set
 
         assert self._cell is not None
         assert self._cell.batch_size is not None
+        assert self._cell.workload.spec is not None
         self._enter("train")
         train(
             self._opened.model,
             self._opened.programs,
             read_data_set(self._inputs),
-            self._cell.batch_size,
-            epochs,
-            self._cell.seed,
-            lambda points: self._send(frames.EpochDone(points=points)),
+            self._clock,
+            lambda points, times: self._send(frames.EpochDone(points=points, times=times)),
+            loss=self._cell.workload.spec.loss,
+            batch_size=self._cell.batch_size,
+            epochs=epochs,
+            seed=self._cell.seed,
         )
         self._send(frames.Finished())
 

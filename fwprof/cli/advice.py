@@ -119,6 +119,8 @@ _SINGLE = {
     "--settings": "settings",
     "--data": "data",
     "--epochs": "epochs",
+    "--training-seeds": "training_seeds",
+    "--target-accuracy": "target_accuracy",
     "--seed": "seed",
     "--schedule": "schedule",
     "--processes": "processes",

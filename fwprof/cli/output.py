@@ -25,6 +25,17 @@ def width() -> int:
     return _WIDTH_OF_A_FILE
 
 
+def has_blocks() -> bool:
+    """Say whether stdout can show the block characters of curves."""
+    if os.environ.get("TERM") == "dumb":
+        return False
+    try:
+        "▁█".encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def print_sections(sections: Sequence[Section]) -> None:
     """Print the parts of a report."""
     from fwprof.report.layout import to_text

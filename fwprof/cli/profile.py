@@ -17,7 +17,7 @@ from fwprof.cli.examples import with_examples
 from fwprof.cli.exit_status import status_of
 from fwprof.cli.interrupt import interruptible
 from fwprof.cli.messages import note, print_error
-from fwprof.cli.output import print_json, print_list, print_sections
+from fwprof.cli.output import has_blocks, print_json, print_list, print_sections
 from fwprof.cli.progress import Progress, is_drawn_here, plan_line
 from fwprof.errors import ExitCode, FwprofError, RunError
 from fwprof.events import ignore
@@ -96,7 +96,18 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
     "--epochs",
     metavar="N",
     type=click.IntRange(0, 100_000),
-    help="Also train so long, untimed, and say how well.",
+    help="Also train so long, in a pass of its own: scores and times of every epoch.",
+)
+@_option(
+    "--training-seeds",
+    metavar="N",
+    type=click.IntRange(1, 100),
+    help="Train from so many seeds, which count up from --seed.  [default: 1]",
+)
+@_option(
+    "--target-accuracy",
+    metavar="SHARE",
+    help="Say how long training takes to this validation accuracy.  [default: the workload's]",
 )
 @_option("--half-width", metavar="SHARE", help="Stop when the 95 % interval is ± this narrow.  [default: 5%]")
 @_option(
@@ -190,6 +201,7 @@ def _flags(ctx: click.Context) -> dict[str, Any]:
         "data_sizes": lambda texts: tuple(words.parse_count(text, "samples") for text in _split(texts)),
         "threads": lambda texts: tuple(words.parse_threads(text) for text in _split(texts)),
         "half_width": words.parse_share,
+        "target_accuracy": words.parse_share,
         "limits": lambda texts: dict(map(words.parse_limit, texts)),
         "overrides": words.parse_overrides,
         "environments": lambda texts: dict(map(words.parse_environment, texts)),
@@ -276,7 +288,7 @@ def _print_answer(result: RunResult, summary: RunSummary, request: RunRequest) -
     rows = [("next" if place == 0 else "", f"{line}   # {why}") for place, (line, why) in enumerate(advice)]
     where = "" if request.output == RunRequest().output else f" -o {request.output}"
     rows.append(("saved", f"{summary.path}   (fwprof show last{where})"))
-    print_sections([*report(result, summary), Facts(tuple(rows))])
+    print_sections([*report(result, summary, has_blocks=has_blocks()), Facts(tuple(rows))])
 
 
 def _nothing_measured(result: RunResult, summary: RunSummary) -> FwprofError:

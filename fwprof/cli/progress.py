@@ -176,10 +176,13 @@ def plan_line(plan: RunPlan, estimated_seconds: float) -> str:
     workloads = ", ".join(dict.fromkeys(cell.workload.name for cell in cells))
     is_quick_set = not plan.request.workloads and not plan.request.models
     processes = len(cells) * plan.schedule.sessions + (plan.schedule.sessions if plan.schedule.replica else 0)
+    epochs, seeds = plan.request.epochs, plan.request.training_seeds
+    training = f" and {figures.plural(epochs, 'epoch')} a cell" if epochs else ""
+    training += f" and seed ({figures.plural(seeds, 'seed')})" if epochs and seeds > 1 else ""
     return (
         f"{'quick set: ' if is_quick_set else ''}{workloads or 'nothing that can run here'}   "
         f"{figures.plural(len(cells), 'cell')}, {figures.plural(processes, 'process')}, "
-        f"at most about {figures.wait(estimated_seconds)}"
+        f"at most about {figures.wait(estimated_seconds)}{training}"
     )
 
 

@@ -8,7 +8,7 @@ import click
 
 from fwprof.cli.examples import with_examples
 from fwprof.cli.options import json_option, output_option
-from fwprof.cli.output import print_json, print_sections
+from fwprof.cli.output import has_blocks, print_json, print_sections
 from fwprof.errors import ExitCode
 
 
@@ -33,5 +33,5 @@ def command(run: str, output: str, as_json: bool) -> int:
     if as_json:
         print_json(summary_document(summary))
     else:
-        print_sections([*report(result, summary), Facts((("saved", summary.path),))])
+        print_sections([*report(result, summary, has_blocks=has_blocks()), Facts((("saved", summary.path),))])
     return ExitCode.DONE

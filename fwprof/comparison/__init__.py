@@ -15,6 +15,7 @@ from fwprof.comparison.pairs import compare_cells
 from fwprof.comparison.recommend import recommend
 from fwprof.comparison.runs import compare_matches
 from fwprof.comparison.summary import summarize_cell
+from fwprof.comparison.training import agreements
 from fwprof.records import Comparison, RunResult, RunSummary
 
 __all__ = ["Gate", "compare_runs", "judge", "parse_gate", "summarize"]
@@ -46,6 +47,7 @@ def summarize(
         cells=cells,
         comparisons=comparisons,
         recommendations=tuple(recommend(result, cells, comparisons)),
+        agreements=tuple(agreements(result)),
     )
 
 

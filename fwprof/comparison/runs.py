@@ -25,6 +25,7 @@ from fwprof.comparison.rule import (
     undecided,
 )
 from fwprof.comparison.series import SPREAD, TERMS, session_values, sessions_of
+from fwprof.comparison.training import TO_TARGET
 from fwprof.metrics import METRICS
 from fwprof.records import CellPlan, CellResult, Comparison, RunResult
 from fwprof.statistics import holm, noise_floor, percentile_interval, resampled_medians, welch_interval
@@ -157,6 +158,8 @@ def _values(cell: CellResult, plan: CellPlan, cores: int, metric: str) -> Sequen
 
 
 def _why_not(match: Match, metric: str, values: Sequence[Sequence[float]]) -> str | None:
+    if metric == TO_TARGET:
+        return f"{TO_TARGET} counts whole epochs to a target that is no part of the cell: it is only shown"
     for cell, side in zip(match.cells, values, strict=True):
         if fault := fault_of(cell):
             return fault

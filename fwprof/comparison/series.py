@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fwprof.comparison.training import TIMES, training_values
 from fwprof.records import Block, CellPlan, CellResult, Measurement, ProgramName, Reading
 from fwprof.statistics import median, quantile
 
@@ -128,6 +129,9 @@ def session_values(
             for number, value in steady.items()
             if number in startups
         }
+    if metric in TIMES:
+        epochs = training_values(cell)[metric]
+        return {0: median(epochs)} if epochs else {}
     processes = (cell.readings, *cell.further_readings)
     return _found({number: _reading(readings, metric) for number, readings in enumerate(processes)})
 

@@ -24,6 +24,7 @@ from fwprof.comparison.series import (
     session_values,
     sessions_of,
 )
+from fwprof.comparison.training import target_accuracy, targets_of, training_metrics
 from fwprof.metrics import METRICS, metric_of
 from fwprof.records import CellPlan, CellResult, CellSummary, MetricValue, ProgramName, Reading, RunResult
 from fwprof.statistics import (
@@ -64,7 +65,9 @@ def summarize_cell(
     """Return one cell as `--json` prints it."""
     limits = result.limits.get(f"{plan.device.name}/{plan.threads}/{plan.precision}", {})
     subject = Subject(cell=cell, plan=plan, limits=limits, sessions=sessions_of(cell))
-    metrics = metrics_of(subject)
+    request = result.plan.request
+    # What is there already keeps its place in the order of the common table.
+    metrics = {**metrics_of(subject), **training_metrics(cell, plan, request)}
     description = cell.description
     split = _split(cell)
     return CellSummary(
@@ -97,6 +100,8 @@ def summarize_cell(
         metrics=metrics,
         split=split,
         split_disagreement=_disagreement(split, metrics),
+        target_accuracy=target_accuracy(plan, request) if cell.training else None,
+        targets=targets_of(cell, plan, request),
         checks=tuple(
             check
             for measurement in cell.measurements

@@ -1,25 +1,18 @@
-"""The untimed passes of one worker: meters over program S, and training for its results.
+"""The untimed passes of one worker: meters over program S.
 
 They run in fresh processes, apart from timing, since every one of them slows the step down.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
-from typing import TYPE_CHECKING
 
-from fwprof.contracts import Batch, Meter, Model, Programs, Staged
-from fwprof.execution.session import InvalidResultError
-from fwprof.records import Reading, TrainingPoint
-from fwprof.workloads.scores import score
-
-if TYPE_CHECKING:
-    from fwprof.workloads.data import DataSet
+from fwprof.contracts import Meter, Programs, Staged
+from fwprof.records import Reading
 
 MIN_STEPS = 5
 ENERGY_WINDOW = "energy_window"
@@ -87,49 +80,3 @@ def _sampling(meters: Sequence[Meter], rate_hz: float) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-def train(
-    model: Model,
-    programs: Programs,
-    data: DataSet,
-    batch_size: int,
-    epochs: int,
-    seed: int,
-    report: Callable[[tuple[TrainingPoint, ...]], None],
-) -> None:
-    """Train from the canonical start and report loss and accuracy of both splits every epoch.
-
-    The training loss is the mean over the epoch's steps, as they were taken; the other figures
-    are those of the model as it stands after the epoch.
-
-    Raises:
-        InvalidResultError: the loss is not a finite number; names the epoch.
-    """
-    model.reset()
-    for epoch in range(1, epochs + 1):
-        losses = []
-        for batch in data.epoch(epoch, batch_size, seed):
-            result = programs.run(model.stage(batch))
-            programs.wait(result)
-            losses.append(programs.read(result)[0])
-            if not math.isfinite(losses[-1]):
-                raise InvalidResultError(f"the loss became {losses[-1]} in epoch {epoch}")
-        _, train_accuracy = _evaluate(model, data.training_batches(batch_size))
-        loss, accuracy = _evaluate(model, data.validation_batches(batch_size))
-        mean = sum(losses) / len(losses)
-        report(
-            (
-                TrainingPoint(epoch=epoch, split="train", loss=mean, accuracy=train_accuracy),
-                TrainingPoint(epoch=epoch, split="validation", loss=loss, accuracy=accuracy),
-            )
-        )
-
-
-def _evaluate(model: Model, batches: Iterable[Batch]) -> tuple[float, float]:
-    """Return mean loss and accuracy over the batches."""
-    import numpy as np
-
-    scores = [score(model.predict(model.stage(batch)), batch.targets) for batch in batches]
-    losses, hits = (np.concatenate(parts) for parts in zip(*scores, strict=True))
-    return float(losses.mean()), float(hits.mean())

@@ -57,17 +57,37 @@ BLOCKS = (
 )
 """Columns of blocks.csv: one row a timed value. `phase` is warm_up or timed."""
 
+TRAINING = (
+    "run",
+    "cell",
+    "seed",
+    "epoch",
+    "split",
+    "loss",
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "first_loss",
+    "duration_ns",
+)
+"""Columns of training.csv, written where something was trained: one row a seed, epoch and split.
+`duration_ns` is the training part of the epoch, or what predicting the validation split took."""
+
 Row = Sequence[object]
 
 
 @hookimpl
 def export(result: RunResult, destination: Path) -> Sequence[Path]:
-    """Write cells.csv and blocks.csv into a folder, or the figures alone into a file."""
+    """Write cells.csv, blocks.csv and training.csv into a folder, or the figures alone into a file."""
     figures = _text(FIGURES, _figures(summarize(result, "")))
     if not is_folder(destination):
         return write_new({destination: figures})
     blocks = _text(BLOCKS, _blocks(result))
-    return write_new({destination / "cells.csv": figures, destination / "blocks.csv": blocks})
+    files = {destination / "cells.csv": figures, destination / "blocks.csv": blocks}
+    if any(cell.training for cell in result.cells):
+        files[destination / "training.csv"] = _text(TRAINING, _training(result))
+    return write_new(files)
 
 
 def _figures(summary: RunSummary) -> Iterator[Row]:
@@ -123,6 +143,30 @@ def _steps(block: Block) -> Iterator[Row]:
             block.steps_per_value,
             block.loss,
         )
+
+
+def _training(result: RunResult) -> Iterator[Row]:
+    for cell in result.cells:
+        times = {(one.seed, one.epoch): one for one in cell.epoch_times}
+        for point in cell.training:
+            one = times.get((point.seed, point.epoch))
+            duration_ns = None
+            if one is not None:
+                duration_ns = one.train_ns if point.split == "train" else sum(one.predict_ns)
+            yield (
+                result.plan.run_id,
+                cell.id,
+                point.seed,
+                point.epoch,
+                point.split,
+                point.loss,
+                point.accuracy,
+                point.precision,
+                point.recall,
+                point.f1,
+                point.first_loss,
+                duration_ns,
+            )
 
 
 def _text(titles: Sequence[str], rows: Iterable[Row]) -> str:

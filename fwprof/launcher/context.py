@@ -191,7 +191,15 @@ class RunContext:
         folder = self._scratch / f"inputs-{key}"
         if not folder.exists():
             folder.mkdir()
-            write_inputs(cell.workload, cell.batch_size, cell.seed, folder, with_data_set=with_data)
+            write_inputs(
+                cell.workload,
+                cell.batch_size,
+                cell.seed,
+                folder,
+                with_data_set=with_data,
+                # Every seed of a training is judged by the same samples: what differs is the training.
+                data_seed=self.plan.request.seed,
+            )
         return folder
 
     def close(self, workers: Sequence[CellWorker]) -> None:

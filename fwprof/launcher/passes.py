@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from fwprof import planning
 from fwprof.cancellation import Cancellation
 from fwprof.errors import (
@@ -21,8 +23,8 @@ from fwprof.launcher.context import RunContext
 from fwprof.launcher.guard import Guard
 from fwprof.launcher.link import Link, WorkerEnded
 from fwprof.launcher.process import Switchboard, WorkerProcess
-from fwprof.records import CellPlan, Device, PluginRef, Reading, frames
-from fwprof.store.layout import MEMORY
+from fwprof.records import CellPlan, Device, Failure, PluginRef, Reading, frames
+from fwprof.store.layout import MEMORY, TRAINING
 
 R = TypeVar("R")
 
@@ -74,9 +76,32 @@ def measure_resources(context: RunContext, cells: Sequence[CellPlan], process: i
         context.close(workers)
 
 
-def train(context: RunContext, cell: CellPlan, epochs: int) -> None:
-    """Train on the whole data set in a fresh process and keep loss and accuracy of every epoch."""
-    worker = context.open_worker(cell, "training")
+def train(context: RunContext, cells: Sequence[CellPlan]) -> None:
+    """Train cells on the whole data set, in a fresh process for each cell and seed.
+
+    A plugin seeds its dropout when it builds, so that another seed is another process; what that
+    compiles anew comes before the training and is in none of its times. Cells take turns within a
+    seed, so that a machine that drifts does so for all of them.
+
+    Args:
+        context: the run; its request says how many epochs, and seeds.
+        cells: of neutral workloads: a model of the user's own brings no data set.
+    """
+    request = context.plan.request
+    left = list(cells)
+    for number in range(request.training_seeds):
+        for cell in list(left):
+            context.check_cancelled()
+            seed = cell.training_seeds(request.training_seeds)[number]
+            failure = _train(context, msgspec.structs.replace(cell, seed=seed), request.epochs, number)
+            # A loss that is no number is one seed's; what ends a process would end the next one too.
+            if failure is not None and failure.fate != "invalid":
+                left.remove(cell)
+
+
+def _train(context: RunContext, cell: CellPlan, epochs: int, number: int) -> Failure | None:
+    """Train one cell from one seed, and keep scores and times of every epoch."""
+    worker = context.open_worker(cell, f"{TRAINING}.{number}" if number else TRAINING)
     worker.on_report = lambda report: (
         context.observer(Trained(cell=cell.id, points=report.points))
         if isinstance(report, frames.EpochDone)
@@ -88,6 +113,7 @@ def train(context: RunContext, cell: CellPlan, epochs: int) -> None:
         worker.finish()
     finally:
         context.close([worker])
+    return worker.failure
 
 
 def measure_limits(context: RunContext, cells: Sequence[CellPlan]) -> dict[str, Reading]:

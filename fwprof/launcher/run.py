@@ -52,8 +52,7 @@ def _measure(context: RunContext) -> None:
     neutral = [cell for cell in alive if cell.workload.spec is not None]
     if plan.request.epochs and neutral:
         context.observer(PassStarted(name="training"))
-        for cell in neutral:
-            passes.train(context, cell, plan.request.epochs)
+        passes.train(context, neutral)
     keys = {planning.limits_key(cell) for cell in alive} & planning.limits_keys(plan).keys()
     if plan.request.machine_limits and context.is_isolated and keys:
         context.observer(PassStarted(name="machine's limits"))

@@ -13,6 +13,7 @@ from fwprof.records.measurement import (
     Block,
     Check,
     Description,
+    EpochTimes,
     Failure,
     ProgramName,
     Reading,
@@ -212,6 +213,7 @@ class EpochDone(ReportBase, frozen=True, kw_only=True, tag="epoch_done"):
     """One epoch of the training pass."""
 
     points: tuple[TrainingPoint, ...]
+    times: EpochTimes | None = None
 
 
 class LimitsMeasured(ReportBase, frozen=True, kw_only=True, tag="limits_measured"):

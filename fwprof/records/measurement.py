@@ -119,12 +119,38 @@ class Failure(Record, frozen=True, kw_only=True):
 
 
 class TrainingPoint(Record, frozen=True, kw_only=True):
-    """One epoch on one split; from an untimed pass."""
+    """One epoch of the training pass on one split (docs/reference/protocol.md, Training).
+
+    Scores are shares, 1 = all; None where the loss has none (a regression) or nothing defines them.
+    """
 
     epoch: int
+    """Counted from 1."""
     split: Literal["train", "validation"]
     loss: float
+    """`train`: mean over the epoch's steps, as they were taken; `validation`: after the epoch."""
     accuracy: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    seed: int = 0
+    """Of weights, order of batches and dropout."""
+    first_loss: float | None = None
+    """`train`: the loss of the epoch's first step, before its update."""
+
+
+class EpochTimes(Record, frozen=True, kw_only=True):
+    """How long one epoch of the training pass took, on the worker's clock."""
+
+    epoch: int
+    seed: int
+    train_ns: int
+    """Each batch staged, stepped (program S) and waited for. Making the batch on the host, reading the
+    loss and every evaluation are not in it."""
+    predict_ns: tuple[int, ...]
+    """Each batch of the validation split staged and predicted, until its outputs are on the host."""
+    full_batch_count: int
+    """How many of these batches, from the first on, are full: the last one may be smaller."""
 
 
 class Measurement(Record, frozen=True, kw_only=True):

@@ -104,6 +104,10 @@ class CellPlan(Record, frozen=True, kw_only=True):
     """Whether answers are compared instead of timed (docs/reference/equivalence.md): dropout is
     off, optimizers take the canonical form, and `precision` may be float64."""
 
+    def training_seeds(self, count: int) -> tuple[int, ...]:
+        """Return the seeds of its training passes: they count up from its own."""
+        return tuple((self.seed + number) % 2**32 for number in range(count))
+
 
 class HostPlace(Record, frozen=True, kw_only=True):
     """The host as a device, and the plugin that found it."""

@@ -94,7 +94,11 @@ class RunRequest(Record, frozen=True, kw_only=True):
     """None: as-shipped for one framework, both where frameworks are compared."""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
     epochs: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
-    """Train this many epochs in an untimed pass and report loss and accuracy; 0: no such pass."""
+    """Train this many epochs in a pass of its own and report scores and times; 0: no such pass."""
+    training_seeds: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    """Train so often, with seeds that count up from `seed`."""
+    target_accuracy: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    """Validation accuracy to which `time_to_accuracy` counts. None: the workload's own, if it has one."""
     budget: Budget = "default"
     schedule: ScheduleKind | None = None
     """None: interleaved, unless a device asks for sequential."""

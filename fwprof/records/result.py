@@ -8,6 +8,7 @@ from fwprof.records.base import Record, Scalar
 from fwprof.records.measurement import (
     Check,
     Description,
+    EpochTimes,
     Failure,
     Fate,
     Measurement,
@@ -104,6 +105,7 @@ class CellResult(Record, frozen=True, kw_only=True):
     further_readings: tuple[dict[str, Reading], ...] = ()
     """Of the second memory process, the third, and so on: one a session."""
     training: tuple[TrainingPoint, ...] = ()
+    epoch_times: tuple[EpochTimes, ...] = ()
     equivalence: Equivalence = Equivalence()
     labels: tuple[str, ...] = ()
 
@@ -144,6 +146,18 @@ class MetricValue(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Why there is no value."""
 
 
+class TargetTime(Record, frozen=True, kw_only=True):
+    """When the training of one seed first reached the target accuracy."""
+
+    seed: int
+    epoch: int | None
+    """At the end of which; null: it did not."""
+    duration_ns: int | None
+    """The training parts of the epochs up to there (`EpochTimes.train_ns`)."""
+    reason: str = ""
+    """Why there is no time."""
+
+
 class CellSummary(Record, frozen=True, kw_only=True):
     """One cell as `--json` prints it (docs/reference/json.md)."""
 
@@ -171,6 +185,7 @@ class CellSummary(Record, frozen=True, kw_only=True):
     trainable: str
     bound: Literal["launch", "compute", "memory", "data"] | None
     training: tuple[TrainingPoint, ...]
+    """Every epoch of every seed, also of a training that ended early."""
     versions: dict[str, str]
     settings: dict[str, Scalar]
     notable: tuple[str, ...] = ()
@@ -182,6 +197,10 @@ class CellSummary(Record, frozen=True, kw_only=True):
     """forward_time, backward_time and optimizer_time by marks inside the step: a diagnostic."""
     split_disagreement: float | None = None
     """Largest share by which a marked phase differs from the one of the programs; null: no marks."""
+    target_accuracy: float | None = None
+    """The validation accuracy that `targets` and `time_to_accuracy` are about; null: none was set."""
+    targets: tuple[TargetTime, ...] = ()
+    """One a seed, in order."""
 
 
 Verdict = Literal["faster", "slower", "no difference shown", "not comparable", "one process"]
@@ -227,6 +246,29 @@ class Recommendation(Record, frozen=True, kw_only=True):
     """Where the choice depends on the number of steps: where it changes, in order."""
 
 
+class CurveAgreement(Record, frozen=True, kw_only=True):
+    """How far the training curves of the cells of one group are apart, from the same starts.
+
+    Only cells that trained every seed to the last epoch are in it.
+    """
+
+    cells: tuple[str, ...]
+    epochs: int
+    seeds: int
+    measure: Literal["accuracy", "loss"]
+    """Of the validation split; loss where the loss has no accuracy."""
+    difference: float
+    """Largest difference between two cells after the last epoch, each the mean over its seeds."""
+    between: tuple[str, str]
+    """These two: the lower first."""
+    spread: float | None
+    """Largest minus smallest value over the seeds, of that cell of the two where it is larger; null
+    with one seed."""
+    start_difference: float | None
+    """Largest difference between two cells in the loss of the first step of the same seed, relative."""
+    conclusion: str
+
+
 class RunSummary(Record, frozen=True, kw_only=True):
     """What `--json` prints: derived from a RunResult by `fwprof.comparison`."""
 
@@ -236,3 +278,5 @@ class RunSummary(Record, frozen=True, kw_only=True):
     cells: tuple[CellSummary, ...]
     comparisons: tuple[Comparison, ...] = ()
     recommendations: tuple[Recommendation, ...] = ()
+    agreements: tuple[CurveAgreement, ...] = ()
+    """One a group whose cells were trained."""

@@ -239,6 +239,8 @@ class Workload(Record, frozen=True, kw_only=True):
     weights: str | None = None
     """An .npz file with the numbers to start from, by canonical name and in canonical layout; relative
     to the YAML file. None: made from the seed."""
+    target_accuracy: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    """Validation accuracy to which `time_to_accuracy` counts. None: there is no such figure."""
     batch_size: dict[str, Positive] = msgspec.field(default_factory=lambda: {"default": 64})
     description: str = ""
 

@@ -19,6 +19,7 @@ from fwprof.report.names import CellNames, chosen_name, data_text
 from fwprof.report.ranking import comparison_sections
 from fwprof.report.settings import presets_rows, same_as, settings_rows
 from fwprof.report.table import Column, Table
+from fwprof.report.training import training_rows, training_tables
 
 if TYPE_CHECKING:
     from fwprof.records import CellResult, CellSummary, MetricValue, RunResult, RunSummary
@@ -31,8 +32,14 @@ _STARTUP = ("import_time", "build_time", "first_step_time", "compile_time")
 _BOUNDS = {"launch": "launching", "compute": "compute", "memory": "memory bandwidth", "data": "data"}
 
 
-def report(result: RunResult, summary: RunSummary) -> list[Section]:
-    """Say everything a person should read of a run, in the order they read it."""
+def report(result: RunResult, summary: RunSummary, *, has_blocks: bool = True) -> list[Section]:
+    """Say everything a person should read of a run, in the order they read it.
+
+    Args:
+        result: the run.
+        summary: what was derived from it.
+        has_blocks: whether block characters can be shown: else curves are left out.
+    """
     # A cell that stands under another preset's name is no row of its own.
     cells = [cell for cell in summary.cells if not same_as(result, cell)]
     names = CellNames(result, cells)
@@ -53,12 +60,13 @@ def report(result: RunResult, summary: RunSummary) -> list[Section]:
         Facts(tuple(facts)),
         *_figures(cells, names),
         *comparison_sections(msgspec.structs.replace(summary, cells=tuple(cells)), names),
+        *training_tables(cells, names, has_blocks=has_blocks),
         Facts(
             (
                 *_own_loops(cells, names),
                 *compiled_rows(result, cells, names),
                 *_bounds(cells, names),
-                *_training(cells, names),
+                *training_rows(result, summary, cells, names),
                 *_quality(result, cells, names),
                 *_missing(result, cells),
                 *_failures(result, cells),
@@ -261,20 +269,6 @@ def _bounds(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, s
         for what, by in bounded.items()
     ]
     return [("what bounds it" if place == 0 else "", text) for place, text in enumerate(rows)]
-
-
-def _training(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for cell in cells:
-        held_out = [point for point in cell.training if point.split == "validation"]
-        points = held_out or list(cell.training)
-        if points:
-            last = points[-1]
-            score = "" if last.accuracy is None else f"{100 * last.accuracy:.1f} % {last.split} accuracy, "
-            name = cell.workload if len(cells) == 1 else names.short(cell.id)
-            text = f"{name}: {score}loss {last.loss:.3g} after {figures.plural(last.epoch, 'epoch')}"
-            rows.append(("" if rows else "training", text))
-    return rows
 
 
 def _quality(result: RunResult, cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:

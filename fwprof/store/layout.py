@@ -8,6 +8,8 @@ PLAN, MACHINE, LIMITS, RESULT, CELLS = "plan.json", "machine.json", "limits.json
 REPLICA = ".replica"
 MEMORY = "memory"
 """Journal of the first process that memory was measured in; `memory.1` is the next."""
+TRAINING = "training"
+"""Name of the journal of the training pass; of further seeds `training.1`, `training.2`, …"""
 VERIFICATION, EQUIVALENCE = "verification", "equivalence.json"
 """Within a cell's folder: what its verifying workers said, and what came of it."""
 

@@ -16,6 +16,7 @@ from fwprof.records import (
     CellResult,
     Check,
     Description,
+    EpochTimes,
     Equivalence,
     Failure,
     MachineFacts,
@@ -99,6 +100,7 @@ class _Read(Record, frozen=True, kw_only=True):
     description: Description | None = None
     readings: dict[str, Reading] = {}
     training: tuple[TrainingPoint, ...] = ()
+    epoch_times: tuple[EpochTimes, ...] = ()
 
 
 def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Read:
@@ -111,6 +113,7 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
     split: dict[str, tuple[int, ...]] = {}
     api: dict[str, tuple[int, ...]] = {}
     training: list[TrainingPoint] = []
+    epoch_times: list[EpochTimes] = []
     is_finished = False
     reports: Iterator[frames.Report] = _lines(path, frames.Report)  # type: ignore[arg-type]  # a union is no type
     for report in reports:
@@ -134,6 +137,7 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
                 readings.update(report.readings)
             case frames.EpochDone():
                 training += report.points
+                epoch_times += [report.times] if report.times else []
             case frames.Failed():
                 failure = failure or report.failure
             case frames.Finished():
@@ -163,7 +167,11 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
         api=api,
     )
     return _Read(
-        measurement=measurement, description=description, readings=readings, training=tuple(training)
+        measurement=measurement,
+        description=description,
+        readings=readings,
+        training=tuple(training),
+        epoch_times=tuple(epoch_times),
     )
 
 
@@ -204,6 +212,7 @@ def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool, sessions:
         readings={name: reading for read in passes for name, reading in read.readings.items()},
         further_readings=tuple(read.readings for read in further),
         training=tuple(point for read in passes for point in read.training),
+        epoch_times=tuple(times for read in passes for times in read.epoch_times),
         equivalence=equivalence,
         labels=tuple(labels),
     )

@@ -93,7 +93,7 @@ class RunFolder:
         return cls(path, plan)
 
     def journal(self, cell: str, name: str) -> Journal:
-        """Open the journal of one worker of a cell: `0`, `0.replica`, `memory`, `memory.1`, `training`."""
+        """Open the journal of one worker of a cell: `0`, `0.replica`, `memory`, `memory.1`, `training`, …"""
         return Journal(self.path / CELLS / cell / f"{name}.jsonl")
 
     def log_path(self, cell: str, name: str) -> Path:

@@ -69,7 +69,7 @@ class FakeOptions(Record, frozen=True, kw_only=True):
     stage: StageName | None = None
     """Where the fault strikes; None: for lasting faults everywhere, else in `block`."""
     after: int = 0
-    """Orders of that stage that pass before the fault strikes."""
+    """Orders of that stage that pass before the fault strikes; in `train`, which is one order, steps."""
     size: int = 0
     """Bytes, for the faults that print or leak; 0: their default."""
     pid_file: str = ""

@@ -185,6 +185,7 @@ class FaultyPrograms:
         self._seen: OrderBase | None = None
         self._orders = 0
         self._has_struck = False
+        self._steps = 0
         self._leaked: list[bytearray] = []
 
     def forward(self, staged: Staged) -> Result:
@@ -219,6 +220,7 @@ class FaultyPrograms:
         return self._inner.next_batch()
 
     def _call(self, program: Callable[[Staged], Result], staged: Staged) -> Result:
+        self._steps += isinstance(find_order(), Train)
         self._strike_once()
         result = program(staged)
         if self._is_lasting("retrace"):
@@ -256,8 +258,10 @@ class FaultyPrograms:
             return False
         if order is not self._seen:
             self._seen, self._orders = order, self._orders + 1
-        # Where no order is served, every call of a program counts as the first.
-        return max(self._orders, 1) > self._options.after
+        # Training is one order, whatever its length. Where no order is served, every call of a program
+        # counts as the first.
+        passed = self._steps if isinstance(order, Train) else max(self._orders, 1)
+        return passed > self._options.after
 
 
 def _raise(*_: object) -> None:

@@ -30,11 +30,24 @@ _PART = 4096
 _ARRAYS = ("train_inputs", "train_targets", "validation_inputs", "validation_targets")
 
 
-def write_inputs(plan: WorkloadPlan, batch_size: int, seed: int, folder: Path, with_data_set: bool) -> None:
+def write_inputs(
+    plan: WorkloadPlan,
+    batch_size: int,
+    seed: int,
+    folder: Path,
+    with_data_set: bool,
+    *,
+    data_seed: int | None = None,
+) -> None:
     """Write canonical weights and the first batches, and the whole data set if asked.
 
     Args:
         plan: a neutral workload; the user's own model brings its own numbers.
+        batch_size: samples of a batch.
+        seed: of the weights.
+        folder: where.
+        with_data_set: whether the whole data set is written too.
+        data_seed: of the samples and their split; None: as the weights.
 
     Raises:
         ValueError: the plan is of the user's own model.
@@ -44,7 +57,7 @@ def write_inputs(plan: WorkloadPlan, batch_size: int, seed: int, folder: Path, w
     if plan.spec is None:
         raise ValueError(f"{plan.name} is a native model: it has no canonical inputs")
     weights = starting_weights(plan.spec, plan.layers, seed)
-    data = load_data(plan.spec, seed)
+    data = load_data(plan.spec, seed if data_seed is None else data_seed)
     batches = data.batches(BATCH_COUNT, batch_size)
     try:
         for name, value in weights.items():

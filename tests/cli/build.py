@@ -13,6 +13,7 @@ from fwprof.records import (
     Check,
     Comparison,
     Crossing,
+    CurveAgreement,
     Description,
     Device,
     Failure,
@@ -28,6 +29,7 @@ from fwprof.records import (
     RunResult,
     RunSummary,
     Schedule,
+    TargetTime,
     TrainingPoint,
     WorkloadPlan,
 )
@@ -213,16 +215,35 @@ def summary(*cells: CellSummary, **changes: Any) -> RunSummary:
     return RunSummary(run=RUN_ID, path=f"fwprof-runs/{RUN_ID}", cells=cells, **changes)
 
 
+def training(epochs: int, best: float, *, seed: int = 0) -> tuple[TrainingPoint, ...]:
+    """Points of a curve that rises to an accuracy of nearly `best`."""
+    points = []
+    for epoch in range(1, epochs + 1):
+        for split, gain in (("train", 0.02), ("validation", 0.0)):
+            accuracy = best + gain - 0.5 / 2**epoch - 0.002 * seed
+            points.append(
+                TrainingPoint(
+                    epoch=epoch, split=split, seed=seed, loss=2 * (1.01 - accuracy), accuracy=accuracy,
+                    precision=accuracy + 0.001, recall=accuracy - 0.001, f1=accuracy,
+                )
+            )  # fmt: skip
+    return tuple(points)
+
+
+def training_times(epoch_ms: float, **changes: MetricValue) -> dict[str, MetricValue]:
+    found = {"epoch_time": epoch_ms, "first_epoch_time": 1.5 * epoch_ms, "evaluate_time": epoch_ms / 8,
+             "predict_time": epoch_ms / 96, "time_to_accuracy": 7 * epoch_ms}  # fmt: skip
+    return {
+        name: MetricValue(unit="ns", p50=value * 1e6, count=19) for name, value in found.items()
+    } | changes
+
+
 MLP = times(412, (113, 111, 116), (141, 136, 146), (158, 153, 164))
 LENET = times(2_013, (702, 690, 720), (1_290, 1_260, 1_330), (21, -14, 48))
 
 
 def quick_set() -> tuple[RunResult, RunSummary]:
     """One framework, two workloads, one process, a label and a training pass."""
-    points = (
-        TrainingPoint(epoch=20, split="train", loss=0.041, accuracy=0.991),
-        TrainingPoint(epoch=20, split="validation", loss=0.0932, accuracy=0.9722),
-    )
     result = run_result(
         (cell_plan("mlp-1", "mlp", "alpha"), cell_result("mlp-1")),
         (cell_plan("lenet-1", "lenet", "alpha"), cell_result("lenet-1")),
@@ -230,7 +251,9 @@ def quick_set() -> tuple[RunResult, RunSummary]:
     cells = (
         cell_summary(
             "mlp-1", "mlp", "alpha", "eager",
-            metrics=MLP | rest(155_420), bound="launch", labels=("synthetic_data",), training=points,
+            metrics=MLP | rest(155_420) | training_times(13.4), bound="launch", labels=("synthetic_data",),
+            training=training(20, 0.97), target_accuracy=0.95,
+            targets=(TargetTime(seed=0, epoch=7, duration_ns=93_800_000),),
         ),
         cell_summary(
             "lenet-1", "lenet", "alpha", "eager",
@@ -255,12 +278,21 @@ def comparison() -> tuple[RunResult, RunSummary]:
         unavailable={"device gamma": "no driver is loaded; looked for /dev/gamma0"},
     )
     cells = (
-        cell_summary("a", "mlp", "alpha", "eager", metrics=MLP | rest(155_420, host_peak=MetricValue(
+        cell_summary("a", "mlp", "alpha", "eager", sessions=5, bound="launch",
+                     metrics=MLP | rest(155_420, host_peak=MetricValue(
                          unit="bytes", value=342_000_000, p50=342_000_000, ci95=(338_600_000, 345_500_000),
-                         count=5)), sessions=5, bound="launch"),
+                         count=5)) | training_times(13.4),
+                     training=training(10, 0.97) + training(10, 0.97, seed=1), target_accuracy=0.95,
+                     targets=(TargetTime(seed=0, epoch=6, duration_ns=93_800_000),
+                              TargetTime(seed=1, epoch=8, duration_ns=98_200_000))),
         cell_summary("b", "mlp", "alpha", None, fate="unsupported", reason=failed_cell("b").failure.message,
                      settings={}, versions={}, sessions=0),
-        cell_summary("c", "mlp", "beta", "eager", metrics=MLP | rest(155_420), sessions=5,
+        cell_summary("c", "mlp", "beta", "eager", sessions=5,
+                     metrics=MLP | rest(155_420) | training_times(14.1, time_to_accuracy=MetricValue(
+                         unit="ns", reason="1 of 2 seeds did not reach 95 % in 10 epochs")),
+                     training=training(10, 0.951) + training(10, 0.951, seed=1), target_accuracy=0.95,
+                     targets=(TargetTime(seed=0, epoch=9, duration_ns=127_000_000),
+                              TargetTime(seed=1, epoch=None, duration_ns=None, reason="did not reach it")),
                      settings=SETTINGS | {"deterministic": True},
                      checks=(Check(name="finite loss", passed=False, detail="the loss was NaN in round 3"),)),
         cell_summary("d", "mlp", "beta", "jit", metrics=LENET | rest(31_800), sessions=5),
@@ -293,4 +325,12 @@ def comparison() -> tuple[RunResult, RunSummary]:
         Recommendation(scenario="steadiest", choice=(), metrics=("step_spread",),
                        evidence="cannot be said: others used the CPU in every session of d"),
     )  # fmt: skip
-    return result, summary(*cells, comparisons=comparisons, recommendations=recommendations)
+    agreement = CurveAgreement(
+        cells=("a", "c"), epochs=10, seeds=2, measure="accuracy", difference=0.019, between=("c", "a"),
+        spread=0.002, start_difference=2e-7,
+        conclusion="the first step's loss agrees to 2e-07, the final validation accuracy differs by 1.9"
+        " points at most (means of 2 seeds), between c and a, more than the 0.2 points by which seeds differ",
+    )  # fmt: skip
+    return result, summary(
+        *cells, comparisons=comparisons, recommendations=recommendations, agreements=(agreement,)
+    )

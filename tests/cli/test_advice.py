@@ -36,6 +36,8 @@ def test_a_request_written_as_a_command_reads_back_as_the_same_request(monkeypat
         settings="both",
         seed=7,
         epochs=3,
+        training_seeds=4,
+        target_accuracy=0.975,
         budget="thorough",
         schedule="sequential",
         processes=6,

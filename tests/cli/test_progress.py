@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import msgspec
 import pytest
 
 from fwprof.cli.progress import Progress, plan_line
@@ -17,7 +18,7 @@ from fwprof.events import (
     StageEntered,
     Trained,
 )
-from fwprof.records import TrainingPoint
+from fwprof.records import RunRequest, TrainingPoint
 
 
 class Clock:
@@ -115,6 +116,21 @@ def test_rounds_past_the_time_say_why_they_go_on(
 def test_the_plan_line_counts_processes_of_all_sessions_and_replicas(build: ModuleType) -> None:
     result, _ = build.comparison()
     assert plan_line(result.plan, 200) == "quick set: mlp   4 cells, 25 processes, at most about 3 min 20 s"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"epochs": 1}, "at most about 3 min 20 s and 1 epoch a cell"),
+        ({"epochs": 5, "training_seeds": 3}, "about 3 min 20 s and 5 epochs a cell and seed (3 seeds)"),
+    ],
+)
+def test_the_plan_line_leaves_the_time_of_the_epochs_open(
+    build: ModuleType, fields: dict[str, int], expected: str
+) -> None:
+    result, _ = build.comparison()
+    plan = msgspec.structs.replace(result.plan, request=RunRequest(**fields))
+    assert plan_line(plan, 200).endswith(expected)
 
 
 def test_training_says_the_epoch(build: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

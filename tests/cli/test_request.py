@@ -29,6 +29,17 @@ def test_flags_win_over_the_file_and_the_file_over_the_project(tmp_path: Path) -
     assert request.plugins == (FrameworkChoice(name="alpha", variant="graph"), FrameworkChoice(name="beta"))
 
 
+def test_what_is_asked_of_a_training_may_stand_in_a_file(tmp_path: Path) -> None:
+    Path("pyproject.toml").write_text("[tool.fwprof]\ntarget_accuracy = 0.9\nepochs = 4\n")
+    config = tmp_path / "matrix.yaml"
+    config.write_text("training_seeds: 3\n")
+    request = build_request({"target_accuracy": parse_share("97.5%")}, config)
+    assert (request.epochs, request.training_seeds, request.target_accuracy) == (4, 3, 0.975)
+    with pytest.raises(RequestError, match="cannot be carried out") as caught:
+        build_request({"training_seeds": 0}, config)
+    assert "training_seeds" in caught.value.cause
+
+
 def test_a_project_without_our_table_says_nothing() -> None:
     Path("pyproject.toml").write_text("[project]\nname = 'x'\n")
     assert build_request({}, None) == RunRequest()

@@ -1,4 +1,4 @@
-"""Passes that are not timed: meters over training steps, and training for its results."""
+"""Passes that are not timed: meters over training steps."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from fwprof.contracts import Batch
-from fwprof.execution.passes import ENERGY_WINDOW, take_readings, train
-from fwprof.execution.session import InvalidResultError, Session
-from fwprof.records import Reading, TrainingPoint
-from fwprof.testing.fake_framework import FakeModel, FakePrograms
+from fwprof.execution.passes import ENERGY_WINDOW, take_readings
+from fwprof.execution.session import Session
+from fwprof.records import Reading
+from fwprof.testing.fake_framework import FakePrograms
 from fwprof.testing.fake_meter import CountingMeter
 
 Built = Callable[..., Session]
@@ -122,77 +122,3 @@ def test_the_thread_is_gone_where_a_step_raises_too(built: Built) -> None:
     with pytest.raises(RuntimeError, match="a step failed"):
         read(built(programs_class=Broken), Counting("fake.samples", 1))
     assert threading.active_count() == before
-
-
-class TwoClasses:
-    """Points left and right of zero: what any model learns."""
-
-    def __init__(self) -> None:
-        import numpy as np
-
-        random = np.random.default_rng(0)
-        self.targets = random.integers(0, 2, 64)
-        self.inputs = random.normal(size=(64, 12)).astype("float32")
-        self.inputs[:, 0] = self.targets * 6 - 3
-        self.epochs: list[tuple[int, int, int]] = []
-
-    def epoch(self, epoch: int, batch_size: int, seed: int) -> Any:
-        self.epochs.append((epoch, batch_size, seed))
-        return self.training_batches(batch_size)
-
-    def training_batches(self, batch_size: int) -> Any:
-        for at in range(0, 64, batch_size):
-            yield Batch(self.inputs[at : at + batch_size], self.targets[at : at + batch_size])
-
-    validation_batches = training_batches
-
-
-def trained(session: Session, data: Any, epochs: int = 4) -> list[tuple[TrainingPoint, ...]]:
-    points: list[tuple[TrainingPoint, ...]] = []
-    train(session.model, session.programs, data, 16, epochs, 5, points.append)
-    return points
-
-
-def test_training_tells_both_splits_every_epoch(built: Built) -> None:
-    data = TwoClasses()
-    points = trained(built(), data)
-    assert [[(p.epoch, p.split) for p in pair] for pair in points] == [
-        [(epoch, "train"), (epoch, "validation")] for epoch in (1, 2, 3, 4)
-    ]
-    assert data.epochs == [(1, 16, 5), (2, 16, 5), (3, 16, 5), (4, 16, 5)]
-
-
-def test_what_can_be_learnt_is_learnt(built: Built) -> None:
-    points = trained(built(), TwoClasses(), epochs=8)
-    assert points[-1][1].accuracy == 1.0
-    assert points[-1][1].loss < points[0][1].loss
-    # The training loss is the mean over the epoch, the validation loss that of its end.
-    assert points[0][1].loss < points[0][0].loss
-
-
-def test_training_begins_at_the_canonical_start(built: Built) -> None:
-    session = built()
-    assert trained(session, TwoClasses()) == trained(session, TwoClasses())
-
-
-def test_a_loss_that_is_no_number_names_its_epoch(built: Built) -> None:
-    class Lost(FakePrograms):
-        def read(self, result: Any) -> Any:
-            return float("nan"), None
-
-    with pytest.raises(InvalidResultError, match="the loss became nan in epoch 1"):
-        trained(built(programs_class=Lost), TwoClasses())
-
-
-def test_accuracy_is_the_share_of_right_answers(built: Built) -> None:
-    import numpy as np
-
-    class Certain(FakeModel):
-        def predict(self, staged: Any) -> Any:
-            return np.tile([0.0, 100.0], (len(staged.inputs), 1))
-
-    data = TwoClasses()
-    ((_, validation),) = trained(built(model_class=Certain), data, epochs=1)
-    wrong = float((data.targets == 0).mean())
-    assert validation.accuracy == 1 - wrong
-    assert validation.loss == pytest.approx(100 * wrong)

@@ -14,7 +14,7 @@ import pytest
 from fwprof.errors import StoreError
 from fwprof.exporters.destination import write_new
 from fwprof.exporters.json import summary_document
-from fwprof.records import RunResult
+from fwprof.records import EpochTimes, RunResult
 
 NAMES = ("json", "csv", "markdown")
 
@@ -44,6 +44,24 @@ def test_a_name_without_a_suffix_is_a_folder(
     name: str, files: list[str], result: RunResult, tmp_path: Path
 ) -> None:
     assert export(name, result, tmp_path / "out") == [tmp_path / "out" / file for file in files]
+
+
+def test_what_was_trained_is_a_table_of_its_own(build: ModuleType, result: RunResult, tmp_path: Path) -> None:
+    first, *others = result.cells
+    times = EpochTimes(epoch=2, seed=7, train_ns=500, predict_ns=(30, 40), full_batch_count=2)
+    points = build.training(2, 0.97, seed=7)
+    trained = msgspec.structs.replace(first, training=points, epoch_times=(times,))
+    paths = export("csv", msgspec.structs.replace(result, cells=(trained, *others)), tmp_path / "out")
+    assert [path.name for path in paths] == ["cells.csv", "blocks.csv", "training.csv"]
+    with paths[-1].open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["cell"], row["seed"], row["epoch"], row["split"]) for row in rows] == [
+        ("mlp-1", "7", "1", "train"), ("mlp-1", "7", "1", "validation"),
+        ("mlp-1", "7", "2", "train"), ("mlp-1", "7", "2", "validation"),
+    ]  # fmt: skip
+    # The training part of the epoch, and what predicting the validation split took; not known of the first.
+    assert [row["duration_ns"] for row in rows] == ["", "", "500", "70"]
+    assert [float(row["f1"]) for row in rows] == [point.f1 for point in points]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -107,11 +125,14 @@ def test_every_metric_in_json_says_unit_and_kind_and_why_it_is_null(build: Modul
 
 def test_the_json_object_has_the_documented_keys(build: ModuleType) -> None:
     document = json.loads(msgspec.json.encode(summary_document(build.comparison()[1])))
-    assert {"schema_version", "run", "path", "cells", "comparisons", "recommendations"} <= set(document)
+    assert {"schema_version", "run", "path", "cells", "comparisons", "recommendations", "agreements"} <= set(
+        document
+    )
     assert {
         "id", "framework", "mode", "backend", "device", "workload", "batch_size", "precision",
         "settings_preset", "fate", "labels", "reason", "sessions", "threads", "environment", "world_size",
         "data_pipeline", "trainable", "bound", "training", "versions", "settings", "equivalence", "metrics",
+        "target_accuracy", "targets",
     } <= set(document["cells"][0])  # fmt: skip
     assert {"metric", "a", "b", "ratio", "ci95", "noise_floor", "verdict", "why"} <= set(
         document["comparisons"][0]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fwprof import codec
 from fwprof.errors import StoreError
-from fwprof.records import Block, Check, Failure, Reading, TrainingPoint, frames
+from fwprof.records import Block, Check, EpochTimes, Failure, Reading, TrainingPoint, frames
 from fwprof.store import RunFolder, assemble, load_run, new_run_id
 
 Write = Callable[..., RunFolder]
@@ -84,6 +84,24 @@ def test_a_memory_process_that_failed_fails_its_cell(write: Write, reports: Repo
     journals["cell0/memory.1"] = [frames.Failed(failure=FAILURE)]
     cell, _ = assemble(write(journals).path).cells
     assert (cell.fate, cell.measurements[0].fate) == ("out_of_memory", "ok")
+
+
+def test_seeds_of_a_training_are_kept_in_their_order_and_what_a_failed_one_gave(
+    write: Write, reports: Reports
+) -> None:
+    def epoch(seed: int) -> frames.EpochDone:
+        point = TrainingPoint(epoch=1, split="train", loss=0.5, seed=seed)
+        times = EpochTimes(epoch=1, seed=seed, train_ns=seed, predict_ns=(1,), full_batch_count=1)
+        return frames.EpochDone(points=(point,), times=times)
+
+    names = {f"cell0/training{f'.{seed}' if seed else ''}": seed for seed in (10, 2, 0)}
+    passes = {name: [epoch(seed), frames.Finished()] for name, seed in names.items()}
+    lost = Failure(fate="invalid", stage="train", message="the loss became nan in epoch 2 (seed 2)")
+    passes["cell0/training.2"] = [epoch(2), frames.Failed(failure=lost)]
+    cell, _ = assemble(write({"cell0/0": reports, **passes}).path).cells
+    assert [point.seed for point in cell.training] == [0, 2, 10]
+    assert [times.train_ns for times in cell.epoch_times] == [0, 2, 10]
+    assert (cell.fate, cell.failure) == ("invalid", lost)
 
 
 def test_own_loops_and_marks_belong_to_their_measurement(write: Write, reports: Reports) -> None:

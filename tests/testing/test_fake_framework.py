@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from fwprof import codec
 from fwprof.errors import UnsupportedError
-from fwprof.execution.passes import train
+from fwprof.execution.training import train
 from fwprof.plugin import LoadedWorkload, Options, RunResult, layers
 from fwprof.testing import fake_device, fake_meter, native_network
 from fwprof.testing.clock import FakeClock
@@ -179,7 +179,10 @@ def test_the_fake_learns_text_and_normalised_numbers(tmp_path, name, changes):
     write_inputs(plan, 32, 0, tmp_path, with_data_set=True)
     model, programs, _ = build(tmp_path, read_inputs(tmp_path, plan), workload=plan)
     reports = []
-    train(model, programs, read_data_set(tmp_path), 32, 4, 0, reports.append)
+    train(
+        model, programs, read_data_set(tmp_path), FakeClock(), lambda points, _: reports.append(points),
+        loss=spec.loss, batch_size=32, epochs=4, seed=0,
+    )  # fmt: skip
     validation = [each for points in reports for each in points if each.split == "validation"]
     assert validation[-1].accuracy > 0.6
     assert validation[-1].loss < np.log(max(spec.classes, 2))

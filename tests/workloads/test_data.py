@@ -10,9 +10,11 @@ import pytest
 
 from fwprof.contracts import Batch
 from fwprof.errors import ExitCode, PluginUnavailableError, RequestError
+from fwprof.records import Workload
 from fwprof.records.workload import SyntheticData
 from fwprof.workloads import builtin_names, find_workload, text
 from fwprof.workloads.data import DataSet, load_data, target_form
+from fwprof.workloads.data.dataset import check_targets
 from fwprof.workloads.language import resolve
 from fwprof.workloads.weights import canonical_weights
 
@@ -316,6 +318,52 @@ def test_a_batch_larger_than_the_data_set_is_refused() -> None:
         small().batches(1, 11)
     with pytest.raises(RequestError, match="a batch of 11 is larger"):
         next(small().epoch(0, 11, seed=0))
+
+
+def labelled(loss: str, targets: list[object], classes: int = 3) -> tuple[DataSet, Workload]:
+    inputs, values = np.zeros((len(targets), 1), np.float32), np.array(targets)
+    data = DataSet(
+        name="mine",
+        train_inputs=inputs[:-1],
+        train_targets=values[:-1],
+        validation_inputs=inputs[-1:],
+        validation_targets=values[-1:],
+        is_synthetic=False,
+    )
+    return data, msgspec.structs.replace(find_workload("mlp-small"), loss=loss, classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets"),
+    [
+        ("cross_entropy", [0, 1, 2]),
+        ("cross_entropy", [[0, 2], [1, 1], [2, 0]]),
+        ("binary_cross_entropy", [[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]),
+        ("mean_squared_error", [[-7.5], [0.0], [1e9]]),
+    ],
+)
+def test_labels_that_fit_the_loss_are_taken(loss: str, targets: list[object]) -> None:
+    data, workload = labelled(loss, targets)
+    assert check_targets(data, workload) is data
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "cause"),
+    [
+        ("cross_entropy", [0, 3, 1], "between 0 and 3; the loss cross_entropy takes 0 to 2"),
+        ("cross_entropy", [0, 1, 3], "between 3 and 3; the loss cross_entropy takes 0 to 2"),
+        ("cross_entropy", [-1, 1, 2], "between -1 and 1; the loss cross_entropy takes 0 to 2"),
+        ("cross_entropy", [[0, 1], [5, 2], [0, 0]], "between 0 and 5"),
+        ("binary_cross_entropy", [[0.5], [1.0], [0.0]], "between 0.5 and 1.0; the loss binary_cross_entropy"),
+        ("mean_squared_error", [[np.inf], [1.0], [0.0]], "takes finite numbers"),
+        ("mean_squared_error", [[np.nan], [1.0], [0.0]], "takes finite numbers"),
+    ],
+)
+def test_labels_outside_the_classes_are_refused(loss: str, targets: list[object], cause: str) -> None:
+    said = "labels of the data set mine are outside the classes of workload mlp-small"
+    with pytest.raises(RequestError, match=said) as caught:
+        check_targets(*labelled(loss, targets))
+    assert cause in caught.value.cause
 
 
 def test_batches_can_be_written_to() -> None:

@@ -12,7 +12,7 @@ import msgspec
 from fwprof.records import Workload
 from fwprof.records import workload as kinds
 from fwprof.workloads.data.cifar10 import load_cifar10
-from fwprof.workloads.data.dataset import DataSet, check_batch, check_size
+from fwprof.workloads.data.dataset import DataSet, check_batch, check_size, check_targets
 from fwprof.workloads.data.dictionaries import load_dictionaries
 from fwprof.workloads.data.digits import count_digits, load_digits
 from fwprof.workloads.data.mnist import load_mnist
@@ -27,10 +27,14 @@ def load_data(workload: Workload, seed: int) -> DataSet:
 
     Raises:
         RequestError: the data do not have the shape that the workload's input declares, are not
-            where the workload says, or are fewer than it asks for.
+            where the workload says, are fewer than it asks for, or a label is outside its classes.
         PluginUnavailableError: the package that brings the data is not installed.
         StoreError: a file of the user's cannot be read, or is not what it should be.
     """
+    return check_targets(_load(workload, seed), workload)
+
+
+def _load(workload: Workload, seed: int) -> DataSet:
     match workload.data:
         case kinds.SyntheticData() as made:
             return make_synthetic(workload, made, seed)

@@ -194,6 +194,35 @@ def split(count: int, test_fraction: float, random: Generator) -> tuple[Array, A
     return order[:held_out], order[held_out:]
 
 
+def check_targets(data: DataSet, workload: Workload) -> DataSet:
+    """Return the data set, whose targets fit the loss and the classes of the workload.
+
+    Raises:
+        RequestError: a label is outside the classes, is neither 0 nor 1, or is not finite.
+    """
+    import numpy as np
+
+    loss: str = workload.loss
+    for targets in (data.train_targets, data.validation_targets):
+        low, high = targets.min(), targets.max()
+        if loss == "cross_entropy":
+            is_right = low >= 0 and high < workload.classes
+            expected = f"0 to {workload.classes - 1}"
+        elif loss == "binary_cross_entropy":
+            is_right = bool(((targets == 0) | (targets == 1)).all())
+            expected = "0 and 1"
+        else:
+            is_right = bool(np.isfinite(low) and np.isfinite(high))
+            expected = "finite numbers"
+        if not is_right:
+            raise RequestError(
+                f"labels of the data set {data.name} are outside the classes of workload {workload.name}",
+                cause=f"its labels lie between {low} and {high}; the loss {loss} takes {expected}",
+                next="correct the labels, or classes in the workload",
+            )
+    return data
+
+
 def misfit(workload: Workload, needs: str) -> RequestError:
     """Return the refusal of a data set that does not fit the workload."""
     name = workload.data.__struct_config__.tag
