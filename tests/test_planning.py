@@ -310,36 +310,6 @@ def test_a_batch_size_does_not_apply_to_ones_own_model(own_files: Path) -> None:
     assert "--set model.NAME=value" in caught.value.next
 
 
-def test_ones_own_model_alone_has_nothing_to_train_on(own_files: Path) -> None:
-    with pytest.raises(RequestError, match="--epochs does not apply to your own model") as caught:
-        plan("fake", epochs=3, **models("fake=a.py:make"))
-    assert "no data set" in caught.value.cause
-    made = plan("fake", epochs=3, **models("fake=a.py:make") | {"workloads": ("mlp-small",)})
-    assert len(made.cells()) == 2
-
-
-@pytest.mark.parametrize(
-    ("option", "fields"),
-    [("--target-accuracy", {"target_accuracy": 0.9}), ("--training-seeds", {"training_seeds": 2})],
-)
-def test_what_is_asked_of_a_training_needs_one(option: str, fields: Mapping[str, Any]) -> None:
-    with pytest.raises(RequestError, match=f"{option} does nothing without training") as caught:
-        plan(**fields)
-    assert caught.value.next == f"add --epochs N, or leave {option} out"
-    assert plan(epochs=1, **fields).request.epochs == 1
-
-
-def test_the_estimate_counts_a_start_for_each_seed_that_trains() -> None:
-    alone = planning.estimate_seconds(plan())
-    trained = planning.estimate_seconds(plan(epochs=2, training_seeds=3))
-    assert trained == alone + 3 * planning.START_SECONDS
-
-
-def test_seeds_of_training_count_up_and_start_over_at_the_end() -> None:
-    (cell,) = plan(seed=2**32 - 2).cells()
-    assert cell.training_seeds(3) == (2**32 - 2, 2**32 - 1, 0)
-
-
 def test_without_a_choice_and_with_several_frameworks_the_user_chooses() -> None:
     with pytest.raises(RequestError, match="no framework was chosen") as caught:
         planning.make_plan(RunRequest(workloads=("mlp-small",)), FOUND, "01RUN")

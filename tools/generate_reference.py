@@ -22,6 +22,7 @@ import click
 from fwprof import contracts, errors, hookspecs, metrics, plugin, records
 from fwprof.cli.main import cli
 from fwprof.codec import json_schema
+from fwprof.workloads import scores
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -104,6 +105,10 @@ def metrics_page() -> str:
         "*marginal* metrics are differences of two programs ([protocol](protocol.md)); *derived* ones are\n"
         "computed from others. Times and sizes are stored as integers in the unit given.",
         table(("metric", "unit", "kind", "better", "meaning"), rows),
+        "## Scores",
+        "Training gives them for every epoch and both splits, counted in float64\n"
+        "([protocol](protocol.md#training)).",
+        inspect.cleandoc(scores.Tally.scores.__doc__ or "").partition("\n\n")[2].partition("\n\nRaises:")[0],
     )
 
 

@@ -194,7 +194,8 @@ def _agreement(group: Group, cells: Mapping[str, CellResult], request: RunReques
         between=(low, high),
         spread=spread,
         start_difference=start,
-        conclusion=_conclude(measure, difference, (low, high), spread, start, request.training_seeds),
+        conclusion=_conclude(measure, difference, (low, high), spread, start, request.training_seeds)
+        + _other_work([cells[name] for name in last]),
     )
 
 
@@ -211,6 +212,14 @@ def _start_difference(cells: Sequence[CellResult]) -> float | None:
         if len(one) == len(cells) and any(one)
     ]
     return max(apart) if apart else None
+
+
+def _other_work(cells: Sequence[CellResult]) -> str:
+    """Say which cells need not learn the same, since they do not compute the same."""
+    names = [cell.id for cell in cells if cell.equivalence.status == "not_equivalent"]
+    if not names:
+        return ""
+    return f"; {' and '.join(names)} {'does' if len(names) == 1 else 'do'} not compute the same"
 
 
 def _conclude(

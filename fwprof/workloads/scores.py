@@ -125,7 +125,8 @@ class Tally:
         Source: Sokolova and Lapalme, A systematic analysis of performance measures for classification
         tasks, Information Processing and Management 45 (2009), table 3 (macro-averaging); its F-score
         replaced by the mean of the classes' own: Opitz and Burst, Macro F1 and Macro F1,
-        arXiv:1911.03347. So does scikit-learn with `average="macro", zero_division=0`.
+        arXiv:1911.03347. So does scikit-learn with `average="macro", zero_division=0`, except that of
+        labels it takes those that say nothing for 0.
 
         Raises:
             ValueError: nothing was counted.

@@ -16,6 +16,7 @@ from fwprof.records import (
     CellResult,
     CurveAgreement,
     EpochTimes,
+    Equivalence,
     NativeModel,
     RunRequest,
     RunResult,
@@ -191,6 +192,15 @@ def test_curves_that_coincide_are_said_to_be_the_same(build: Any) -> None:
     assert found is not None
     assert (found.cells, found.difference, found.spread, found.start_difference) == (("a", "b"), 0, None, 0)
     assert found.conclusion == "the first step's loss is equal, the final validation accuracy is the same"
+
+
+def test_a_cell_that_does_other_work_is_named(build: Any) -> None:
+    other = msgspec.structs.replace(
+        cell("b", {0: [0.8]}), equivalence=Equivalence(status="not_equivalent", first_difference="the loss")
+    )
+    found = agreed(build, cell("a", {0: [0.9]}), other, epochs=1)
+    assert found is not None
+    assert found.conclusion.endswith("; b does not compute the same")
 
 
 def test_one_seed_cannot_say_what_another_would_change(build: Any) -> None:
