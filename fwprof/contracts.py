@@ -127,7 +127,11 @@ class Model(Protocol):
         ...
 
     def predict(self, staged: Staged) -> Array:
-        """Return the outputs `(batch, classes)` in inference mode, changing nothing."""
+        """Return the outputs `(batch, classes)` in inference mode, on the host, changing nothing.
+
+        The training pass times it (`predict_time`): compile it as a user who predicts again and again
+        would, and leave nothing in flight.
+        """
         ...
 
     def settings(self) -> Mapping[str, Scalar]:
