@@ -153,7 +153,8 @@ def load_data(batches: Sequence[Batch]) -> Any:
         data = tf.data.Dataset.from_tensor_slices((inputs, targets)).batch(size)
     else:
         # All sequences of a batch are of one length: there is nothing to pad.
-        data = tf.data.Dataset.from_tensor_slices((_ragged(batches), targets)).padded_batch(size)
+        ragged = tf.data.Dataset.from_tensor_slices((_ragged(batches), targets)).batch(size)
+        data = ragged.map(lambda inputs, labels: (inputs.to_tensor(), labels))
     options = tf.data.Options()
     options.autotune.enabled = False
     return data.repeat().with_options(options)
