@@ -123,6 +123,17 @@ def _require_outputs(workload: Workload, end: _Flow) -> None:
 
 
 def _require_any_length(workload: Workload, layers: Sequence[ResolvedLayer]) -> None:
+    if len(layers[-1].output_shape) > 1:
+        raise RequestError(
+            f"{workload.name}: every position has a target, and batches change their length",
+            cause="data.is_trimmed cuts inputs alone",
+            next="leave out is_trimmed, or end with one answer a sequence",
+        )
+    assert isinstance(workload.data, kinds.SyntheticData)
+    if workload.data.min_length:
+        # The shortest batch there may be goes through all layers too.
+        shortest = _Flow((workload.data.min_length,), is_ids=True)
+        _Resolution(workload.name).chain(workload.layers, shortest)
     fixed = kinds.Flatten | kinds.PositionEmbedding | kinds.BatchNorm | kinds.PairwiseProducts
     for layer in walk(layers):
         is_causal = isinstance(layer.layer, kinds.Attention) and layer.layer.causal

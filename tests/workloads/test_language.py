@@ -242,6 +242,12 @@ def test_a_workload_that_trains_nothing_is_refused() -> None:
             4,
             r"layer 1 \(attention\) needs sequences",
         ),
+        ([layer("dense", units=10)], 10, "every position has a target, and batches change their length"),
+        (
+            [layer("conv1d", filters=4, size=3), layer("max_over_sequence")],
+            4,
+            r"layers\[1\] \(conv1d\) has a kernel of 3 that does not fit",
+        ),
     ],
 )
 def test_layers_of_one_length_are_refused_where_lengths_change(
