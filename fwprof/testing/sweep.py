@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -97,6 +97,25 @@ def sweep(
     )
     expect(done.returncode == 0, f"the sweep of {name} ended with {done.returncode}: {done.stderr[-2000:]}")
     return msgspec.json.decode((folder / "found.json").read_bytes(), type=dict[str, str])
+
+
+def expect_swept(found: Mapping[str, str], refused: Collection[str] = ()) -> None:
+    """Expect every workload to be right, but those that the variant says it does not support.
+
+    Args:
+        found: what `sweep` returned.
+        refused: names of workloads that must be refused.
+
+    Raises:
+        ConformanceError: one is wrong, is refused though it should not be, or is not; names them.
+    """
+    wrong = {
+        name: what or "is not refused"
+        for name, what in found.items()
+        if what.startswith("refused: ") != (name in refused) or (what and name not in refused)
+    }
+    lines = "".join(f"\n  {name}: {what}" for name, what in wrong.items())
+    expect(not wrong, f"{len(wrong)} of {len(found)} workloads:{lines}")
 
 
 def small_plan(name: str) -> WorkloadPlan:

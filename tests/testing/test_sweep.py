@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fwprof.testing.sweep import SAMPLED, SMALL_SHAPES, small_plan, sweep
+from fwprof.testing.conformance.verdicts import ConformanceError
+from fwprof.testing.sweep import SAMPLED, SMALL_SHAPES, expect_swept, small_plan, sweep
 from fwprof.workloads import builtin_names, find_workload, plan_workload
 
 
@@ -40,6 +41,26 @@ def test_a_wrong_framework_is_told_what_is_wrong(tmp_path: Path, trap: str, mess
         "fwprof.testing.wrong_framework:plugin", "wrong", tmp_path, variant=trap, workloads=["mlp-small"]
     )
     assert message in found["mlp-small"]
+
+
+@pytest.mark.parametrize(
+    ("found", "refused", "message"),
+    [
+        ({"a": "", "b": "the loss is off"}, (), r"1 of 2 workloads:\n  b: the loss is off"),
+        ({"a": "refused: no lstm"}, (), "a: refused: no lstm"),
+        ({"a": ""}, ("a",), "a: is not refused"),
+        ({"a": "the loss is off"}, ("a",), "a: the loss is off"),
+    ],
+)
+def test_what_is_not_as_expected_is_named(
+    found: dict[str, str], refused: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ConformanceError, match=message):
+        expect_swept(found, refused)
+
+
+def test_what_is_as_expected_passes() -> None:
+    expect_swept({"a": "", "b": "refused: no lstm"}, refused=("b",))
 
 
 def test_small_inputs_change_no_parameter() -> None:
