@@ -6,11 +6,11 @@ lives inside one worker process. Shapes leave out nothing: `(batch, …)` is wri
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from fwprof.records import Description, ResolvedLayer, Scalar, Workload
+from fwprof.records import CheckpointPart, Description, ResolvedLayer, Scalar, Workload
 from fwprof.records.measurement import Reading
 from fwprof.records.plan import CellPlan
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "Clock",
+    "Format",
     "Gradients",
     "LoadedWorkload",
     "Meter",
@@ -95,9 +96,36 @@ class Options:
     cache: Path
 
 
+@dataclass(frozen=True)
+class Format:
+    """One way of a framework to write checkpoints: an entry of a model's optional `formats()`.
+
+    Args:
+        holds: what `restore` brings back, and nothing that it does not.
+        save: write a checkpoint. Takes a path without an ending in an empty folder; may add the
+            ending that the framework wants, and write several files.
+        restore: read what `save` wrote at the same path into the built model, and return once it
+            is on the device. Raises nothing that was not wrong.
+        note: what a user should know of it, in a line; e.g. that a part is written and not read back.
+
+    Raises:
+        UnsupportedError: by `save`, where this cell's mode has no such format; says why.
+    """
+
+    holds: tuple[CheckpointPart, ...]
+    save: Callable[[Path], None]
+    restore: Callable[[Path], None]
+    note: str = ""
+
+
 @runtime_checkable
 class Model(Protocol):
-    """Model, loss and optimizer on the device. Returned by `build_model`."""
+    """Model, loss and optimizer on the device. Returned by `build_model`.
+
+    It may also have `formats()`, which returns name → `Format`: the ways in which users of the
+    framework write checkpoints. Names are of a-z, 0-9 and _. Without it `save` and `restore` are
+    the only one, called `default`.
+    """
 
     def stage(self, batch: Any) -> Staged:
         """Put one batch on the device and wait until it is there.
@@ -147,7 +175,7 @@ class Model(Protocol):
         ...
 
     def save(self, path: Path) -> None:
-        """Write parameters and optimizer state in the framework's own format."""
+        """Write parameters and optimizer state in the framework's own format, the default one."""
         ...
 
     def restore(self, path: Path) -> None:

@@ -75,6 +75,25 @@ METRICS = _table(
         meaning="one step of a training loop of the framework's own; `api_time.fit` where it is called fit",
     ),
     Metric(
+        name="save_time",
+        unit="ns",
+        better="lower",
+        meaning="one save of a checkpoint, by the framework's own call, not synced to the disk; "
+        "`save_time.state_dict` in the format state_dict",
+    ),
+    Metric(
+        name="restore_time",
+        unit="ns",
+        better="lower",
+        meaning="one restore of it into a built model, from the page cache",
+    ),
+    Metric(
+        name="checkpoint_bytes",
+        unit="bytes",
+        better="lower",
+        meaning="all files of one checkpoint",
+    ),
+    Metric(
         name="throughput",
         unit="samples/s",
         better="higher",

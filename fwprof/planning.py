@@ -55,6 +55,7 @@ LIMITS: Mapping[StageName, float] = {
     "memory": 300.0,
     "energy": 300.0,
     "train": 36_000.0,
+    "checkpoint": 1800.0,
     "finish": 30.0,
 }
 """Default wall-clock limit of each stage, seconds: an order of magnitude above what is usual."""
@@ -62,6 +63,7 @@ LIMITS: Mapping[StageName, float] = {
 START_SECONDS = 10.0
 """What starting one worker takes, for estimates: import, build and first steps."""
 RESOURCES_SECONDS = 2.0
+CHECKPOINT_SECONDS = 2.0
 LIMITS_SECONDS = 2.0
 
 OWN_MODELS = "own-models"
@@ -90,6 +92,12 @@ def make_plan(
     # A misspelt workload is an error of the request, whatever is installed: it comes first.
     works = _works(request)
     _check_training(request, works)
+    if request.save_weights and not (request.epochs or request.checkpoints):
+        raise RequestError(
+            "there are no trained weights to save",
+            cause="timed steps train on a few batches again and again",
+            next="add --epochs N, or --checkpoints",
+        )
     choices = selection.chosen_frameworks(request)
     selection.check_environments(request, choices)
     unavailable: dict[str, FwprofError] = {}
@@ -180,6 +188,9 @@ def estimate_seconds(plan: RunPlan) -> float:
             # The epochs come on top: how long one takes is known only to the machine.
             trained = [cell for cell in group.cells if cell.workload.spec is not None]
             total += plan.request.training_seeds * len(trained) * START_SECONDS
+        if plan.request.checkpoints and schedule.sessions:
+            # Two workers a cell: one saves, a fresh one restores.
+            total += 2 * len(group.cells) * (START_SECONDS + CHECKPOINT_SECONDS)
     if not (schedule.sessions and plan.request.machine_limits):
         return total
     return total + len(limits_keys(plan)) * (START_SECONDS + LIMITS_SECONDS)

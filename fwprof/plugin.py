@@ -8,6 +8,7 @@ from __future__ import annotations
 from fwprof.choices import read_choice
 from fwprof.contracts import (
     Batch,
+    Format,
     Gradients,
     LoadedWorkload,
     Meter,
@@ -43,6 +44,7 @@ __all__ = [
     "CellPlan",
     "Description",
     "Device",
+    "Format",
     "Gradients",
     "LoadedWorkload",
     "MachineFacts",

@@ -100,6 +100,8 @@ class Worker:
                 self._take_readings(order)
             case frames.Train(epochs=epochs):
                 self._train(epochs)
+            case frames.SaveCheckpoints() | frames.RestoreCheckpoints() | frames.SaveWeights():
+                self._checkpoint(order)
             case frames.MeasureLimits():
                 self._measure_limits(order)
             case frames.ListDevices(plugin=plugin):
@@ -265,6 +267,12 @@ class Worker:
             seed=self._cell.seed,
         )
         self._send(frames.Finished())
+
+    def _checkpoint(self, order: frames.CheckpointOrder) -> None:
+        from fwprof.execution.checkpoints import serve
+
+        self._enter("checkpoint")
+        serve(order, self._opened.model, self._opened.programs, self._staged, self._clock, self._send)
 
     def _measure_limits(self, order: frames.MeasureLimits) -> None:
         from fwprof import host

@@ -388,3 +388,8 @@ def test_the_estimate_counts_every_worker(
     frameworks: tuple[str, ...], fields: dict[str, Any], seconds: float
 ) -> None:
     assert planning.estimate_seconds(plan(*frameworks, **fields)) == seconds
+
+
+def test_weights_are_kept_of_what_is_trained_only() -> None:
+    with pytest.raises(RequestError, match="there are no trained weights to save"):
+        planning.make_plan(RunRequest(workloads=("mlp-small",), save_weights=True), {}, "01RUN")

@@ -34,6 +34,7 @@ DOORS = {
     "workload": "The model language: what a workload YAML file holds.",
     "plan": "The request resolved: `plan.json`, and the one document a worker is started from.",
     "measurement": "Raw numbers, as the worker measured them.",
+    "checkpoint": "Checkpoints, as two processes measured them.",
     "result": "What is stored as `run.json`, and what is derived from it for people and tools.",
     "frames": "What launcher and worker say to each other.",
 }
@@ -48,7 +49,7 @@ SECTION = re.compile(r"^(Args|Returns|Raises):$\n", re.MULTILINE)
 FACT = re.compile(r"^(Called|Kind):(.*)$", re.MULTILINE)
 ENTRY = re.compile(r"^(\w+):", re.MULTILINE)
 PROTOCOLS = (contracts.Model, contracts.Programs, contracts.Meter, contracts.PeakKernels)
-OFFERED = (plugin.read_choice, plugin.read_parts, plugin.Part, plugin.endless_batches)
+OFFERED = (plugin.Format, plugin.read_choice, plugin.read_parts, plugin.Part, plugin.endless_batches)
 
 
 def main() -> None:

@@ -104,6 +104,7 @@ def command(request: RunRequest, **changes: object) -> str:
         words += ["--limit", f"{stage}={seconds:g}"]
     if not request.memory:
         words.append("--no-memory")
+    words += ["--checkpoints"] * request.checkpoints + ["--save-weights"] * request.save_weights
     return " ".join(quote(word) for word in words)
 
 

@@ -109,6 +109,12 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
     metavar="SHARE",
     help="Say how long training takes to this validation accuracy.  [default: the workload's]",
 )
+@_option(
+    "--checkpoints",
+    is_flag=True,
+    help="Also save and restore, in every format: time, size, and the next losses.",
+)
+@_option("--save-weights", is_flag=True, help="Keep the trained parameters, for any framework to start from.")
 @_option("--half-width", metavar="SHARE", help="Stop when the 95 % interval is ± this narrow.  [default: 5%]")
 @_option(
     "--max-seconds",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from fwprof.comparison.checkpoints import judge_checkpoints
 from fwprof.comparison.series import Session, sessions_of, shared_rounds
 from fwprof.records import LABELS, Block, CellResult, Group, RunResult
 from fwprof.statistics import half_width, has_drifted, quantile, widest_half_width
@@ -30,9 +31,13 @@ def labels_of(result: RunResult) -> Mapping[str, tuple[str, ...]]:
     cells = {cell.id: cell for cell in result.cells}
     wide = {name for group in result.plan.groups for name in _wide_cells(result, group, cells)}
     labels = {}
+    plans = {plan.id: plan for plan in result.plan.cells()}
     for cell in result.cells:
         found = {*cell.labels, *(cell.description.labels if cell.description else ())}
         found.update(_earned(cell, result))
+        for checkpoint in judge_checkpoints(cell, plans[cell.id]):
+            if not checkpoint.is_sound:
+                found.add(f"checkpoint_{'differs' if checkpoint.next_losses == 'differ' else 'failed'}")
         if cell.id in wide:
             found.add("interval_wide")
         known = list(LABELS)

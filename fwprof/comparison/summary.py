@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from fwprof.comparison.checkpoints import checkpoint_metrics, judge_checkpoints
 from fwprof.comparison.series import (
     FIRST_RESULT,
     SPREAD,
@@ -93,6 +94,8 @@ def summarize_cell(
         trainable=plan.trainable,
         bound=bound_of(metrics),
         training=cell.training,
+        checkpoints=judge_checkpoints(cell, plan),
+        weights=cell.weights,
         versions=description.versions if description else {},
         settings=description.settings if description else {},
         notable=description.notable if description else (),
@@ -152,13 +155,18 @@ def metrics_of(subject: Subject) -> dict[str, MetricValue]:
     step, workload = metrics["step_time"].p50, subject.plan.workload
     metrics["share_of_best_gemm"] = _share("share_of_best_gemm", workload.flops, step, subject, "best_gemm")
     metrics["share_of_copy"] = _share("share_of_copy", workload.traffic_bytes, step, subject, "best_copy")
-    api = _api_times(subject)
-    order = [each for name in METRICS for each in (api if name == "api_time" else (name,))]
+    named = _api_times(subject) | checkpoint_metrics(subject.cell)
+    order = [each for name in METRICS for each in _entries(name, named)]
     order += sorted(set(subject.cell.readings) - set(METRICS))
-    metrics |= api
+    metrics |= named
     for name in set(order) - set(metrics):
         metrics[name] = _read(name, subject)
     return {name: metrics[name] for name in order}
+
+
+def _entries(name: str, named: Mapping[str, MetricValue]) -> Sequence[str]:
+    """Return `api_time.fit`, … of `api_time`; a metric of which there is one stands for itself."""
+    return [each for each in named if each.partition(".")[0] == name] or [name]
 
 
 def _api_times(subject: Subject) -> dict[str, MetricValue]:

@@ -19,6 +19,7 @@ from fwprof.errors import (
     StoreError,
 )
 from fwprof.events import Trained
+from fwprof.launcher.checkpoints import save_weights
 from fwprof.launcher.context import RunContext
 from fwprof.launcher.guard import Guard
 from fwprof.launcher.link import Link, WorkerEnded
@@ -110,6 +111,8 @@ def _train(context: RunContext, cell: CellPlan, epochs: int, number: int) -> Fai
     try:
         if context.open_cell(worker, (), with_data=True):
             worker.ask(frames.Train(epochs=epochs), frames.Finished)
+            if context.plan.request.save_weights and not number:
+                save_weights(context, worker, f"{epochs} epoch{'s' * (epochs > 1)}")
         worker.finish()
     finally:
         context.close([worker])

@@ -7,6 +7,7 @@ from fwprof.cancellation import Cancellation
 from fwprof.errors import InterruptedRunError
 from fwprof.events import Observer, PassStarted, RunStored
 from fwprof.launcher import passes
+from fwprof.launcher.checkpoints import measure_checkpoints
 from fwprof.launcher.context import RunContext, side_by_side
 from fwprof.launcher.equivalence import verify_group
 from fwprof.launcher.presets import Presets
@@ -53,6 +54,11 @@ def _measure(context: RunContext) -> None:
     if plan.request.epochs and neutral:
         context.observer(PassStarted(name="training"))
         passes.train(context, neutral)
+    if plan.request.checkpoints and neutral:
+        context.observer(PassStarted(name="checkpoints"))
+        for cell in neutral:
+            if context.has_figures(cell.id):
+                measure_checkpoints(context, cell)
     keys = {planning.limits_key(cell) for cell in alive} & planning.limits_keys(plan).keys()
     if plan.request.machine_limits and context.is_isolated and keys:
         context.observer(PassStarted(name="machine's limits"))

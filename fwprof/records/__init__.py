@@ -1,10 +1,18 @@
 """The frozen records that cross doors: between processes, to files, to plugins.
 
 One module a door: `request` (user's words), `workload` (the model language), `plan` (resolved),
-`frames` (launcher and worker), `measurement` (raw numbers), `result` (stored and derived).
+`frames` (launcher and worker), `measurement` and `checkpoint` (raw numbers), `result` (stored and derived).
 """
 
 from fwprof.records.base import Record, Scalar
+from fwprof.records.checkpoint import (
+    CHECKPOINT_PARTS,
+    Checkpoint,
+    CheckpointPart,
+    RestoredCheckpoint,
+    SavedCheckpoint,
+    StoredWeights,
+)
 from fwprof.records.conformance import CheckedPlugin, CheckOutcome
 from fwprof.records.measurement import (
     Block,
@@ -48,6 +56,7 @@ from fwprof.records.result import (
     SCHEMA_VERSION,
     CellResult,
     CellSummary,
+    CheckpointSummary,
     Comparison,
     Crossing,
     CurveAgreement,
@@ -64,6 +73,7 @@ from fwprof.records.result import (
 from fwprof.records.workload import Layer, Optimizer, ResolvedLayer, Workload
 
 __all__ = [
+    "CHECKPOINT_PARTS",
     "HOST",
     "LABELS",
     "SCHEMA_VERSION",
@@ -75,6 +85,9 @@ __all__ = [
     "Check",
     "CheckOutcome",
     "CheckedPlugin",
+    "Checkpoint",
+    "CheckpointPart",
+    "CheckpointSummary",
     "Comparison",
     "Crossing",
     "CurveAgreement",
@@ -103,16 +116,19 @@ __all__ = [
     "Recommendation",
     "Record",
     "ResolvedLayer",
+    "RestoredCheckpoint",
     "RunPlan",
     "RunRequest",
     "RunResult",
     "RunSummary",
+    "SavedCheckpoint",
     "Scalar",
     "Schedule",
     "ScheduleKind",
     "SettingsPreset",
     "StageName",
     "Startup",
+    "StoredWeights",
     "TargetTime",
     "TensorError",
     "TrainingPoint",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from fwprof.records.base import Record, Scalar
+from fwprof.records.checkpoint import RestoredCheckpoint, SavedCheckpoint, StoredWeights
 from fwprof.records.conformance import CheckOutcome
 from fwprof.records.measurement import (
     Block,
@@ -84,6 +85,33 @@ class Train(OrderBase, frozen=True, kw_only=True, tag="train"):
     epochs: int
 
 
+class SaveCheckpoints(OrderBase, frozen=True, kw_only=True, tag="save_checkpoints"):
+    """Train some steps, save a checkpoint in each format, and take the next steps."""
+
+    folder: str
+    """An empty one, which keeps one checkpoint a format."""
+
+
+class RestoreCheckpoints(OrderBase, frozen=True, kw_only=True, tag="restore_checkpoints"):
+    """In a fresh process: restore each of these formats, and take the next steps."""
+
+    folder: str
+    formats: tuple[str, ...]
+
+
+class SaveWeights(OrderBase, frozen=True, kw_only=True, tag="save_weights"):
+    """Write the parameters as they stand to an .npz file, by canonical name."""
+
+    path: str
+    stored_as: str
+    """Its path within the run's folder."""
+    trained: str
+    """How long they were trained, in words."""
+
+
+CheckpointOrder = SaveCheckpoints | RestoreCheckpoints | SaveWeights
+
+
 class MeasureLimits(OrderBase, frozen=True, kw_only=True, tag="measure_limits"):
     """Time the largest matrix products and copies of the machine, for `seconds`."""
 
@@ -135,6 +163,9 @@ Order = (
     | Verify
     | TakeReadings
     | Train
+    | SaveCheckpoints
+    | RestoreCheckpoints
+    | SaveWeights
     | MeasureLimits
     | ListDevices
     | Export
@@ -216,6 +247,32 @@ class EpochDone(ReportBase, frozen=True, kw_only=True, tag="epoch_done"):
     times: EpochTimes | None = None
 
 
+class CheckpointSaved(ReportBase, frozen=True, kw_only=True, tag="checkpoint_saved"):
+    """One format was saved, or not."""
+
+    checkpoint: SavedCheckpoint
+
+
+class WentOn(ReportBase, frozen=True, kw_only=True, tag="went_on"):
+    """All formats were saved, and training went on."""
+
+    losses: tuple[float, ...]
+    outputs: tuple[float, ...] = ()
+    """The first ones in inference mode, at the moment of saving."""
+
+
+class CheckpointRestored(ReportBase, frozen=True, kw_only=True, tag="checkpoint_restored"):
+    """One format was restored, or not."""
+
+    checkpoint: RestoredCheckpoint
+
+
+class WeightsSaved(ReportBase, frozen=True, kw_only=True, tag="weights_saved"):
+    """The parameters are in their file."""
+
+    weights: StoredWeights
+
+
 class LimitsMeasured(ReportBase, frozen=True, kw_only=True, tag="limits_measured"):
     """The best matrix product and copy."""
 
@@ -274,6 +331,10 @@ Report = (
     | ApiTimed
     | Readings
     | EpochDone
+    | CheckpointSaved
+    | WentOn
+    | CheckpointRestored
+    | WeightsSaved
     | LimitsMeasured
     | DevicesListed
     | Exported

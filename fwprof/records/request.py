@@ -24,6 +24,7 @@ StageName = Literal[
     "memory",
     "energy",
     "train",
+    "checkpoint",
     "finish",
 ]
 """The stages of a worker, in order; the ones that limits and failures name."""
@@ -99,6 +100,10 @@ class RunRequest(Record, frozen=True, kw_only=True):
     """Train so often, with seeds that count up from `seed`."""
     target_accuracy: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
     """Validation accuracy to which `time_to_accuracy` counts. None: the workload's own, if it has one."""
+    checkpoints: bool = False
+    """Save and restore a checkpoint in each format of the framework, in an untimed pass."""
+    save_weights: bool = False
+    """Keep the trained parameters in the run's folder, by canonical name."""
     budget: Budget = "default"
     schedule: ScheduleKind | None = None
     """None: interleaved, unless a device asks for sequential."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from fwprof.records.base import Record, Scalar
+from fwprof.records.checkpoint import Checkpoint, CheckpointPart, StoredWeights
 from fwprof.records.measurement import (
     Check,
     Description,
@@ -29,6 +30,8 @@ LABELS = {
     "synthetic_data": "the data is made from the seed, not real",
     "in_process": "measured inside the caller's process, without isolation",
     "incomplete": "the worker ended early; the rounds before are kept",
+    "checkpoint_differs": "a restored checkpoint that holds all that training moves gave other next losses",
+    "checkpoint_failed": "a format of checkpoints raised while it was saved or restored",
     "not_equivalent": "does not compute the same as the reference: timed, never ranked",
     "whole_graph": "the framework compiles each program as one graph: its phases are no pieces of its step",
     "copies_inputs": "each step copies its batch from the host (feed_dict): the copy is a part of the step",
@@ -106,6 +109,10 @@ class CellResult(Record, frozen=True, kw_only=True):
     """Of the second memory process, the third, and so on: one a session."""
     training: tuple[TrainingPoint, ...] = ()
     epoch_times: tuple[EpochTimes, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
+    """One a format of the framework; empty: not asked for."""
+    weights: StoredWeights | None = None
+    """The trained parameters, where they were to be kept."""
     equivalence: Equivalence = Equivalence()
     labels: tuple[str, ...] = ()
 
@@ -158,6 +165,24 @@ class TargetTime(Record, frozen=True, kw_only=True):
     """Why there is no time."""
 
 
+class CheckpointSummary(Record, frozen=True, kw_only=True):
+    """What one format of a cell is good for; its times and size are among the metrics."""
+
+    format: str
+    holds: tuple[CheckpointPart, ...]
+    lacks: tuple[CheckpointPart, ...]
+    """What training of this workload moves and the format does not hold."""
+    next_losses: Literal["bit-equal", "within rounding", "differ", "not compared"]
+    """Of the restored checkpoint, against the process that went on training."""
+    loss_error: float | None = None
+    """Largest relative difference of these losses."""
+    why: str = ""
+    """Why they differ, or were not compared."""
+    is_sound: bool = True
+    """Whether nothing is wrong: no error, and no difference that is not explained by `lacks`."""
+    note: str = ""
+
+
 class CellSummary(Record, frozen=True, kw_only=True):
     """One cell as `--json` prints it (docs/reference/json.md)."""
 
@@ -192,6 +217,9 @@ class CellSummary(Record, frozen=True, kw_only=True):
     """Settings that a reader wants to see first; empty: all of them."""
     equivalence: Equivalence
     metrics: dict[str, MetricValue]
+    checkpoints: tuple[CheckpointSummary, ...] = ()
+    weights: StoredWeights | None = None
+    """The trained parameters; `path` is within the run's folder."""
     checks: tuple[Check, ...] = ()
     split: dict[str, MetricValue] = {}
     """forward_time, backward_time and optimizer_time by marks inside the step: a diagnostic."""

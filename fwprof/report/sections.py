@@ -12,6 +12,7 @@ import msgspec
 
 from fwprof.records.result import LABELS
 from fwprof.report import figures
+from fwprof.report.checkpoints import checkpoint_sections, weights_rows
 from fwprof.report.compiled import compiled_rows
 from fwprof.report.equivalence import equivalence_table
 from fwprof.report.layout import Facts, Line, Section
@@ -61,12 +62,14 @@ def report(result: RunResult, summary: RunSummary, *, has_blocks: bool = True) -
         *_figures(cells, names),
         *comparison_sections(msgspec.structs.replace(summary, cells=tuple(cells)), names),
         *training_tables(cells, names, has_blocks=has_blocks),
+        *checkpoint_sections(cells, names),
         Facts(
             (
                 *_own_loops(cells, names),
                 *compiled_rows(result, cells, names),
                 *_bounds(cells, names),
                 *training_rows(result, summary, cells, names),
+                *weights_rows(cells, names),
                 *_quality(result, cells, names),
                 *_missing(result, cells),
                 *_failures(result, cells),

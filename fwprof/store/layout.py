@@ -12,6 +12,8 @@ TRAINING = "training"
 """Name of the journal of the training pass; of further seeds `training.1`, `training.2`, …"""
 VERIFICATION, EQUIVALENCE = "verification", "equivalence.json"
 """Within a cell's folder: what its verifying workers said, and what came of it."""
+CHECKPOINTS, TRAINED = "checkpoints", "trained.npz"
+"""Within a cell's folder: checkpoints while they are measured, and the parameters that were kept."""
 
 
 class MeasuredLimits(Record, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ from fwprof.records import (
     CellPlan,
     CellResult,
     Check,
+    Checkpoint,
     Description,
     EpochTimes,
     Equivalence,
@@ -24,8 +25,11 @@ from fwprof.records import (
     ProgramName,
     Reading,
     Record,
+    RestoredCheckpoint,
     RunPlan,
     RunResult,
+    SavedCheckpoint,
+    StoredWeights,
     TrainingPoint,
     frames,
 )
@@ -101,6 +105,10 @@ class _Read(Record, frozen=True, kw_only=True):
     readings: dict[str, Reading] = {}
     training: tuple[TrainingPoint, ...] = ()
     epoch_times: tuple[EpochTimes, ...] = ()
+    saved: tuple[SavedCheckpoint, ...] = ()
+    restored: tuple[RestoredCheckpoint, ...] = ()
+    went_on: frames.WentOn = frames.WentOn(losses=())
+    weights: StoredWeights | None = None
 
 
 def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Read:
@@ -114,6 +122,10 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
     api: dict[str, tuple[int, ...]] = {}
     training: list[TrainingPoint] = []
     epoch_times: list[EpochTimes] = []
+    saved: list[SavedCheckpoint] = []
+    restored: list[RestoredCheckpoint] = []
+    went_on = frames.WentOn(losses=())
+    weights: StoredWeights | None = None
     is_finished = False
     reports: Iterator[frames.Report] = _lines(path, frames.Report)  # type: ignore[arg-type]  # a union is no type
     for report in reports:
@@ -138,6 +150,14 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
             case frames.EpochDone():
                 training += report.points
                 epoch_times += [report.times] if report.times else []
+            case frames.CheckpointSaved():
+                saved.append(report.checkpoint)
+            case frames.WentOn():
+                went_on = report
+            case frames.CheckpointRestored():
+                restored.append(report.checkpoint)
+            case frames.WeightsSaved():
+                weights = report.weights
             case frames.Failed():
                 failure = failure or report.failure
             case frames.Finished():
@@ -172,6 +192,10 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
         readings=readings,
         training=tuple(training),
         epoch_times=tuple(epoch_times),
+        saved=tuple(saved),
+        restored=tuple(restored),
+        went_on=went_on,
+        weights=weights,
     )
 
 
@@ -213,8 +237,25 @@ def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool, sessions:
         further_readings=tuple(read.readings for read in further),
         training=tuple(point for read in passes for point in read.training),
         epoch_times=tuple(times for read in passes for times in read.epoch_times),
+        checkpoints=_pair_checkpoints(passes),
+        weights=next((read.weights for read in passes if read.weights), None),
         equivalence=equivalence,
         labels=tuple(labels),
+    )
+
+
+def _pair_checkpoints(passes: Sequence[_Read]) -> tuple[Checkpoint, ...]:
+    """Put what the two processes said of a format side by side."""
+    restored = {one.format: one for read in passes for one in read.restored}
+    return tuple(
+        Checkpoint(
+            saved=one,
+            restored=restored.get(one.format),
+            losses=read.went_on.losses,
+            outputs=read.went_on.outputs,
+        )
+        for read in passes
+        for one in read.saved
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,17 @@ from pathlib import Path
 from fwprof.codec import encode, encode_pretty
 from fwprof.errors import StoreError
 from fwprof.records import Equivalence, MachineFacts, Reading, RunPlan, RunResult, frames
-from fwprof.store.layout import CELLS, EQUIVALENCE, LIMITS, MACHINE, PLAN, RESULT, MeasuredLimits
+from fwprof.store.layout import (
+    CELLS,
+    CHECKPOINTS,
+    EQUIVALENCE,
+    LIMITS,
+    MACHINE,
+    PLAN,
+    RESULT,
+    TRAINED,
+    MeasuredLimits,
+)
 from fwprof.store.reading import assemble
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -99,6 +110,21 @@ class RunFolder:
     def log_path(self, cell: str, name: str) -> Path:
         """Return where the output of one worker of a cell is kept."""
         return self.path / CELLS / cell / f"{name}.worker.log"
+
+    @contextmanager
+    def checkpoints(self, cell: str) -> Iterator[Path]:
+        """Make an empty folder for a cell's checkpoints, which is gone afterwards."""
+        path = (self.path / CELLS / cell / CHECKPOINTS).absolute()
+        with _writing(path):
+            path.mkdir(parents=True)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def trained_path(self, cell: str) -> Path:
+        """Return where the trained parameters of a cell are kept."""
+        return self.path / CELLS / cell / TRAINED
 
     def add_equivalence(self, cell: str, equivalence: Equivalence) -> None:
         """Keep what the comparison of a cell's answers with the reference's said."""

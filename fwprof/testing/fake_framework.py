@@ -22,6 +22,7 @@ from fwprof.plugin import (
     CellPlan,
     Description,
     Device,
+    Format,
     Gradients,
     LoadedWorkload,
     Meter,
@@ -35,6 +36,7 @@ from fwprof.plugin import (
 from fwprof.records import Record, Scalar, StageName
 from fwprof.testing import faults
 from fwprof.testing.clock import FakeClock, Phases
+from fwprof.testing.fake_formats import formats_of, restore_state, save_state
 from fwprof.testing.fake_kernels import FakeKernels
 from fwprof.testing.fake_meter import CountingMeter
 from fwprof.testing.native_network import make_native_workload
@@ -206,23 +208,15 @@ class FakeModel:
 
     def save(self, path: Path) -> None:
         """Write one .npz file."""
-        arrays = {f"value/{name}": value for name, value in self.network.values.items()}
-        arrays |= {f"first/{name}": value for name, value in self.update.first.items()}
-        arrays |= {f"second/{name}": value for name, value in self.update.second.items()}
-        with path.open("wb") as file:
-            np.savez(file, step_count=self.update.step_count, **arrays)  # type: ignore[arg-type]  # its stub lacks **arrays beside a count
+        save_state(self, path)
 
     def restore(self, path: Path) -> None:
         """Read what `save` wrote."""
-        self.update.clear()
-        with np.load(path) as arrays:
-            self.update.step_count = int(arrays["step_count"])
-            for key in arrays.files:
-                kind, _, name = key.partition("/")
-                if kind == "value":
-                    self.network.values[name][...] = arrays[key]
-                elif name:
-                    getattr(self.update, kind)[name] = arrays[key]
+        restore_state(self, path)
+
+    def formats(self) -> Mapping[str, Format]:
+        """Return what it writes checkpoints in."""
+        return formats_of(self)
 
 
 class FakePrograms:

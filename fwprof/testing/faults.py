@@ -8,6 +8,7 @@ networks.
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import math
 import os
 import signal
@@ -24,10 +25,20 @@ from msgspec.structs import replace
 from fwprof.contracts import Gradients, Programs, Result, Staged
 from fwprof.errors import PluginUnavailableError, UnsupportedError
 from fwprof.records import Description, Scalar, StageName
-from fwprof.records.frames import CheckAnswers, Open, OrderBase, RunBlock, TakeReadings, Train, WarmUp
+from fwprof.records.frames import (
+    CheckAnswers,
+    Open,
+    OrderBase,
+    RestoreCheckpoints,
+    RunBlock,
+    SaveCheckpoints,
+    TakeReadings,
+    Train,
+    WarmUp,
+)
 
 if TYPE_CHECKING:
-    from fwprof.contracts import Array
+    from fwprof.contracts import Array, Format
     from fwprof.testing.clock import Phases
 
 FaultName = Literal[
@@ -50,8 +61,11 @@ FaultName = Literal[
     "unsteady",
     "echo_settings",
     "leak",
+    "forget",
 ]
-LASTING = frozenset({"nan", "drop_gradients", "no_wait", "retrace", "unsteady", "echo_settings", "leak"})
+LASTING = frozenset(
+    {"nan", "drop_gradients", "no_wait", "retrace", "unsteady", "echo_settings", "leak", "forget"}
+)
 """Faults that change what programs do from then on; the others strike once."""
 PRINTED_BYTES = 1_000_000_000
 LEAKED_BYTES = 10_000
@@ -101,6 +115,8 @@ def find_stage(order: OrderBase | None, place: StageName) -> StageName:
             return "energy" if name == "energy" else "memory"
         case Train():
             return "train"
+        case SaveCheckpoints() | RestoreCheckpoints():
+            return "checkpoint"
     return place
 
 
@@ -159,6 +175,13 @@ class FaultyModel:
         self.catch_up()
         values: Mapping[str, Array] = self.inner.parameters()
         return values
+
+    def formats(self) -> Mapping[str, Format]:
+        """Return the inner formats; with the fault `forget` nothing of them is restored."""
+        formats: Mapping[str, Format] = self.inner.formats()
+        if self._options.fault != "forget":
+            return formats
+        return {name: dataclasses.replace(one, restore=lambda _: None) for name, one in formats.items()}
 
     def catch_up(self) -> None:
         """Wait for the work in flight, as every read from a device does."""

@@ -11,7 +11,7 @@ from math import prod
 from typing import NoReturn
 
 from fwprof.errors import RequestError
-from fwprof.records import ResolvedLayer, Workload
+from fwprof.records import CheckpointPart, ResolvedLayer, Workload
 from fwprof.records import workload as kinds
 from fwprof.workloads.shapes import Shape, after_windows, arrays_of
 
@@ -77,6 +77,20 @@ def walk(layers: Sequence[ResolvedLayer]) -> Iterator[ResolvedLayer]:
 def parameter_shapes(layers: Sequence[ResolvedLayer]) -> dict[str, Shape]:
     """Return the trainable parameters of all layers, name → shape, in layer order."""
     return {name: shape for layer in walk(layers) for name, shape in layer.parameters.items()}
+
+
+def moved_parts(workload: Workload, layers: Sequence[ResolvedLayer]) -> tuple[CheckpointPart, ...]:
+    """Return what a training step moves: what a checkpoint must hold for training to go on as it would."""
+    drops = any(isinstance(one.layer, kinds.Dropout) and one.layer.rate > 0 for one in walk(layers))
+    is_plain = isinstance(workload.optimizer, kinds.Sgd) and workload.optimizer.momentum == 0
+    found: dict[CheckpointPart, bool] = {
+        "parameters": True,
+        "statistics": bool(state_shapes(layers)),
+        # Without momentum an optimizer counts its steps, and draws nothing from the count.
+        "optimizer": not is_plain,
+        "random_state": drops,
+    }
+    return tuple(part for part, is_moved in found.items() if is_moved)
 
 
 def state_shapes(layers: Sequence[ResolvedLayer]) -> dict[str, Shape]:

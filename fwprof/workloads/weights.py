@@ -5,6 +5,7 @@ Owns the initial values, in canonical layout. Knows no framework; plugins conver
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -95,6 +96,34 @@ def read_weights(path: Path, layers: Sequence[ResolvedLayer]) -> dict[str, NDArr
             cause=str(error).splitlines()[0] if str(error) else type(error).__name__,
             next="write it with numpy.savez(file, **{name: array})",
         ) from error
+
+
+def write_weights(path: Path, values: Mapping[str, NDArray[Any]]) -> int:
+    """Write parameters and statistics as an .npz file that `read_weights` reads, whole or not at all.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    import numpy as np
+
+    arrays = {name: np.asarray(value, np.float32) for name, value in values.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        temporary.rename(path)
+        return path.stat().st_size
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}",
+            cause=error.strerror or str(error),
+            next="free some space, or choose another folder with -o DIR",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _expect_names(path: Path, found: Sequence[str], shapes: Mapping[str, Shape]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fwprof.plugin import UnsupportedError
 from fwprof.records import CellPlan
 from fwprof.testing.conformance.cases import load_case, with_hologram
+from fwprof.testing.conformance.framework_formats import FORMAT_CHECKS
 from fwprof.testing.conformance.framework_guards import GUARD_CHECKS
 from fwprof.testing.conformance.framework_model import MODEL_CHECKS
 from fwprof.testing.conformance.framework_programs import PROGRAM_CHECKS
@@ -142,6 +143,7 @@ HOOK_CHECKS = (
 FRAMEWORK_CHECKS = (
     *HOOK_CHECKS,
     *MODEL_CHECKS,
+    *FORMAT_CHECKS,
     *PROGRAM_CHECKS,
     *SETTINGS_CHECKS,
     *VERIFICATION_CHECKS,

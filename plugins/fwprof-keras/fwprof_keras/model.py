@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from fwprof.plugin import Description
+from fwprof.plugin import Description, Format
 from fwprof_keras.data import Batches
 from fwprof_keras.layout import write_slots
 from fwprof_keras.settings import read_settings
@@ -160,6 +160,19 @@ class KerasModel(ABC):
         """Read what `save` wrote."""
         self.engine.release()
         self.model.load_weights(_weights_file(path))
+        self.wait()
+
+    def formats(self) -> Mapping[str, Format]:
+        """Return `weights_h5`: values alone, with the optimizer's, without the seeds of random layers."""
+        return {
+            "weights_h5": Format(
+                holds=("parameters", "statistics", "optimizer"), save=self.save, restore=self.restore
+            )
+        }
+
+    def wait(self) -> None:
+        """Return when what was assigned to the variables is on the device."""
+        self.backend.wait(self.model.trainable_variables[0].value)
 
     def loops(self) -> Mapping[str, Callable[[int], None]]:
         """Return keras's own loops: name → a function that trains so many steps."""
@@ -177,7 +190,7 @@ class KerasModel(ABC):
     def _loop(self, loop: Callable[[int], object], steps: int) -> None:
         self.engine.release()
         loop(steps)
-        self.backend.wait(self.model.trainable_variables[0].value)
+        self.wait()
 
     def _train_on_batches(self, steps: int) -> None:
         for step in range(steps * self.parts):

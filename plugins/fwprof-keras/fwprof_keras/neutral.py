@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from fwprof.plugin import UnsupportedError, sample_shape
+from fwprof.plugin import Format, UnsupportedError, sample_shape
 from fwprof.plugin import layers as kinds
 from fwprof_keras.data import Batches
+from fwprof_keras.formats import whole_model_formats
 from fwprof_keras.layout import write_slots
 from fwprof_keras.model import KerasModel
 from fwprof_keras.network import build_network
@@ -17,7 +18,7 @@ from fwprof_keras.precision import set_dtype
 from fwprof_keras.verification import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from fwprof.plugin import Batch, Device, LoadedWorkload, Options
     from fwprof_keras.backends import Backend, Staged
@@ -97,6 +98,10 @@ class NeutralModel(KerasModel):
         """Fetch one batch, or its parts, from a PyDataset and put it on the device."""
         first, self._next = self._next, self._next + self._parts
         return self.place([(*self._data[number], None) for number in range(first, self._next)])
+
+    def formats(self) -> Mapping[str, Format]:
+        """Return keras's whole models beside the weights alone."""
+        return {**whole_model_formats(self), **super().formats()}
 
     def restore_start(self) -> None:
         """Set canonical weights, a fresh optimizer, and the states that random layers draw from."""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from fwprof.plugin import ResolvedLayer, UnsupportedError, walk
+from fwprof.plugin import Format, ResolvedLayer, UnsupportedError, walk
 from fwprof.plugin import layers as kinds
+from fwprof_tensorflow.formats import no_whole_models
 from fwprof_tensorflow.layout import read_gradient
 from fwprof_tensorflow.model import TensorFlowModel
 from fwprof_tensorflow.network import gelu_in_float64
@@ -102,7 +103,8 @@ class GraphModel(TensorFlowModel):
         graph = tf.Graph()
         with graph.as_default():
             self.nodes = _build(workload, self._dtype)
-            self._saver = v1.train.Saver()
+            # Else it deletes what it wrote five saves before.
+            self._saver = v1.train.Saver(max_to_keep=None)
             graph.finalize()
         # Without a configuration of its own a session takes the threads that prepare set.
         self.session = v1.Session(graph=graph)
@@ -186,6 +188,13 @@ class GraphModel(TensorFlowModel):
         """Read what `save` wrote."""
         with self.session.graph.as_default():
             self._saver.restore(self.session, str(path))
+
+    def formats(self) -> Mapping[str, Format]:
+        """Return `tf_checkpoint`, as tensorflow 1's Saver writes it; a graph is no keras model."""
+        return {
+            "tf_checkpoint": Format(holds=("parameters", "optimizer"), save=self.save, restore=self.restore),
+            **no_whole_models("a static graph is no keras model"),
+        }
 
     def _feed(self, inputs: Array, targets: Array) -> Feed:
         return {

@@ -81,6 +81,7 @@ def gelu_in_float64(tensor: Any) -> Any:
     return 0.5 * tensor * (1 + tf.math.erf(tensor * tf.constant(0.5**0.5, tensor.dtype)))
 
 
+@tf.keras.utils.register_keras_serializable(package="fwprof_tensorflow")
 class PositionEmbedding(tf.keras.layers.Layer):  # type: ignore[misc]  # untyped in tensorflow
     """Adds a learned vector a position to (batch, length, channels)."""
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from fwprof.plugin import ResolvedLayer, UnsupportedError, sample_shape, walk
+from fwprof.plugin import Format, ResolvedLayer, UnsupportedError, sample_shape, walk
 from fwprof.plugin import layers as kinds
+from fwprof_tensorflow.formats import whole_model_formats
 from fwprof_tensorflow.network import build_network
 from fwprof_tensorflow.settings import set_precision
 from fwprof_tensorflow.steps import Steps
@@ -82,6 +83,7 @@ class NeutralModel(TrainedModel):
         self._randoms = [
             (variable, variable.numpy()) for variable in model.variables if id(variable) not in known
         ]
+        self._network, self._criterion = model, criterion
         self._batch_size = len(workload.batches[0].targets) if workload.batches else 0
         self._pipeline = fetch(workload.batches)
         self.reset()
@@ -117,6 +119,17 @@ class NeutralModel(TrainedModel):
                 variable.assign(tf.zeros_like(variable))
         for variable, start in self._randoms:
             variable.assign(start)
+
+    def formats(self) -> Mapping[str, Format]:
+        """Return tensorflow's checkpoint, in which dropout's streams are too, and keras's whole models."""
+        return {
+            "tf_checkpoint": Format(
+                holds=("parameters", "statistics", "optimizer", "random_state"),
+                save=self.save,
+                restore=self.restore,
+            ),
+            **whole_model_formats(self._network, self.optimizer, self._criterion),
+        }
 
     def prepare_inputs(self, staged: Pair) -> Any:
         """Return the inputs."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from fwprof.plugin import Format
 from fwprof_tensorflow.model import TensorFlowModel
 from fwprof_tensorflow.programs import EagerPrograms, TensorFlowPrograms
 from fwprof_tensorflow.settings import read_settings
@@ -104,6 +105,15 @@ class TrainedModel(TensorFlowModel):
     def restore(self, path: Path) -> None:
         """Read what `save` wrote, in place."""
         self._checkpoint.read(str(path)).assert_consumed()
+        self.place.wait()
+
+    def formats(self) -> Mapping[str, Format]:
+        """Return `tf_checkpoint`; what tensorflow draws random numbers from is no variable of a model."""
+        return {
+            "tf_checkpoint": Format(
+                holds=("parameters", "statistics", "optimizer"), save=self.save, restore=self.restore
+            )
+        }
 
 
 def native_variable(variable: Any) -> Any:

@@ -10,7 +10,11 @@ import tensorflow as tf
 
 from fwprof.testing.conformance.suites import FrameworkConformance
 
-pytestmark = pytest.mark.usefixtures("module_environment")
+pytestmark = [
+    pytest.mark.usefixtures("module_environment"),
+    # Where keras turns its own variables into arrays: they do not know NumPy 2's `copy` yet.
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning"),
+]
 
 
 @contextmanager

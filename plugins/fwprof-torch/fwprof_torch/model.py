@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fwprof.plugin import Description
+from fwprof.plugin import Description, Format
 from fwprof_torch.layout import VarianceSlot
 from fwprof_torch.settings import notable_settings, read_settings
 
@@ -193,6 +193,15 @@ class TorchModel(ABC):
             slot = self._slots[name]
             assert isinstance(slot, VarianceSlot)
             slot.start = start.cpu().numpy()
+        self.place.wait()
+
+    def formats(self) -> Mapping[str, Format]:
+        """Return `state_dict`, torch's one way; where dropout's generator stands is not part of it."""
+        return {
+            "state_dict": Format(
+                holds=("parameters", "statistics", "optimizer"), save=self.save, restore=self.restore
+            )
+        }
 
     def _is_compiled(self) -> bool:
         # A user's own model may come compiled, as a module or in place.

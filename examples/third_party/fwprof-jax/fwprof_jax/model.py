@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import optax
 
-from fwprof.plugin import Description
+from fwprof.plugin import Description, Format
 from fwprof_jax.compilations import count_compilations
 from fwprof_jax.places import put_like, to_device, to_host
 from fwprof_jax.programs import compile_programs, mean_over_parts
@@ -147,6 +147,17 @@ class JaxModel(ABC):
         with np.load(path, allow_pickle=False) as saved:
             found = [put_like(saved[str(i)], leaf) for i, leaf in enumerate(leaves)]
         self.params, self.optimizer_state, self.state = jax.tree.unflatten(structure, found)
+        jax.block_until_ready(self._all)  # type: ignore[no-untyped-call]  # untyped in jax
+
+    def formats(self) -> Mapping[str, Format]:
+        """Return `npz`: jax itself has no file format, and orbax is no dependency of this plugin."""
+        return {
+            "npz": Format(
+                holds=("parameters", "statistics", "optimizer", "random_state"),
+                save=self.save,
+                restore=self.restore,
+            )
+        }
 
     def settings(self) -> Mapping[str, Scalar]:
         """Return the settings in force, read back from jax."""
