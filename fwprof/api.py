@@ -6,6 +6,7 @@ Takes keywords or records, returns records. Never prints, never exits, installs 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from fwprof.catalog import Environment, InstalledPlugin
 from fwprof.comparison import floor
 from fwprof.environment import machine_facts
 from fwprof.errors import FwprofError, PluginError, RequestError, StoreError
+from fwprof.estimate import estimate_seconds
 from fwprof.records import (
     HOST,
     CheckedPlugin,
     CheckOutcome,
     Comparison,
     Device,
+    Measured,
     RunPlan,
     RunRequest,
     RunResult,
@@ -31,16 +34,20 @@ from fwprof.records import (
     Workload,
 )
 from fwprof.selection import FoundDevices
-from fwprof.store import StoredRun
+from fwprof.store import Earlier, Resume, StoredRun, is_matrix
 from fwprof.workloads.data.sources import SOURCES, Source
 
 __all__ = [
     "Cancellation",
+    "Earlier",
     "InstalledPlugin",
+    "Resume",
     "StoredRun",
     "check",
     "compare",
     "export",
+    "find_earlier",
+    "is_matrix",
     "list_data",
     "list_devices",
     "list_plugins",
@@ -52,6 +59,7 @@ __all__ = [
     "runs",
     "summarize",
     "verify",
+    "what_became_of",
 ]
 
 OUTPUT = "fwprof-runs"
@@ -63,6 +71,7 @@ def profile(
     observer: events.Observer = events.ignore,
     cancellation: Cancellation | None = None,
     isolate: bool = True,
+    resume: Resume = "never",
     **keywords: Any,
 ) -> RunResult:
     """Measure what is asked for, store it, and return it.
@@ -76,6 +85,9 @@ def profile(
         isolate: run every cell in a process of its own. Without it everything happens inside this
             process: settings that frameworks keep globally (threads) stay changed, nothing has a
             time limit, and memory is not measured; the cells are labelled `in_process`.
+        resume: `unfinished` takes over what an interrupted run of the same request has measured, and
+            measures the rest; `failed` takes over what did not fail in the run before, and measures
+            the other cells again (docs/how-to/matrix.md). Both store a run of their own.
         keywords: fields of RunRequest.
 
     Returns:
@@ -86,6 +98,7 @@ def profile(
         PluginError: nothing of it can run here.
         StoreError: the output folder cannot be written.
     """
+    machine = machine_facts()
     plan = msgspec.structs.replace(make_plan(request, **keywords), is_isolated=isolate)
     if not isolate and plan.request.environments:
         raise RequestError(
@@ -93,11 +106,14 @@ def profile(
             cause=f"isolate=False, and environments: {', '.join(plan.request.environments)}",
             next="leave out isolate=False",
         )
-    folder = store.RunFolder.create(plan, machine_facts())
-    observer(
-        events.RunPlanned(plan=plan, path=str(folder.path), estimated_seconds=planning.estimate_seconds(plan))
-    )
-    result = launcher.run_plan(folder, observer, cancellation or Cancellation())
+    earlier = find_earlier(plan, resume)
+    measured = earlier.measured if earlier and not earlier.reason else Measured()
+    with store.RunFolder.create(plan, machine, measured) as folder:
+        if earlier:
+            observer(what_became_of(earlier, plan))
+        seconds = estimate_seconds(plan, measured)
+        observer(events.RunPlanned(plan=folder.plan, path=str(folder.path), estimated_seconds=seconds))
+        result = launcher.run_plan(folder, observer, cancellation or Cancellation())
     if isolate:
         _remember_control(result, observer)
     return result
@@ -125,10 +141,67 @@ def verify(
     return profile(asked, observer=observer, cancellation=cancellation)
 
 
+def find_earlier(plan: RunPlan, resume: Resume) -> Earlier | None:
+    """Return what an earlier run of the same request leaves to do, as `profile` would find it.
+
+    Args:
+        plan: what is to be measured.
+        resume: as for `profile`.
+
+    Raises:
+        RequestError: failed cells are to be measured again, and there are none, or they cannot be
+            measured beside the others.
+        StoreError: the folder of runs cannot be read.
+    """
+    earlier = store.find_earlier(plan, machine_facts(), resume, datetime.now(UTC))
+    if resume != "failed":
+        return earlier
+    anew = "leave out --retry-failed: everything is measured anew"
+    if earlier is None:
+        raise RequestError(
+            "there is no run of this request whose failed cells could be measured again",
+            cause=f"looked in {plan.request.output}",
+            next=anew,
+        )
+    if earlier.reason:
+        raise RequestError(f"run {earlier.run} cannot be taken up again", cause=earlier.reason, next=anew)
+    if not earlier.failed and earlier.is_finished:
+        raise RequestError(
+            f"no cell of run {earlier.run} failed",
+            cause="what a plugin does not support is no failure",
+            next=anew,
+        )
+    return earlier
+
+
+def what_became_of(earlier: Earlier, plan: RunPlan) -> events.RunResumed | events.RunNotResumed:
+    """Return the event that tells what is done about an earlier run.
+
+    Args:
+        earlier: from `find_earlier`.
+        plan: what is to be measured.
+    """
+    if earlier.reason:
+        return events.RunNotResumed(run=earlier.run, reason=earlier.reason)
+    numbers = range(plan.schedule.sessions)
+    done = {
+        group.name: sum(earlier.measured.has(group.name, each) for each in numbers) for group in plan.groups
+    }
+    return events.RunResumed(
+        run=earlier.run,
+        created=earlier.created,
+        cells=len(plan.cells()),
+        timed=sum(len(group.cells) for group in plan.groups if done[group.name] == len(numbers)),
+        sessions=len(plan.groups) * len(numbers),
+        measured=sum(done.values()),
+        failed=tuple(sorted(earlier.failed)),
+    )
+
+
 def _remember_control(result: RunResult, observer: events.Observer) -> None:
     """Add what identical cells differed by to this machine's record, which later verdicts rest on."""
     try:
-        if ratios := floor.control_ratios(result):
+        if ratios := floor.own_ratios(result):
             floor.append(ratios)
     except StoreError as error:
         # The run is stored and whole: only the machine's noise stays less known.

@@ -126,9 +126,14 @@ def machine_facts(root: Path = ROOT) -> MachineFacts:
         memory_bytes=memory,
         virtualised=_virtualisation(root),
         governor=_text(root / f"sys/devices/system/cpu/cpu{min(cpus, default=0)}/cpufreq/scaling_governor"),
-        boot_id=_text(root / "proc/sys/kernel/random/boot_id"),
+        boot_id=boot_id(root),
         fingerprint=_fingerprint(processor, cores, len(cpus), memory),
     )
+
+
+def boot_id(root: Path = ROOT) -> str | None:
+    """Return what tells this boot of the machine from its others."""
+    return _text(root / "proc/sys/kernel/random/boot_id")
 
 
 def processor_name(root: Path = ROOT) -> str:

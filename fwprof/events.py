@@ -22,6 +22,30 @@ class RunPlanned(Record, frozen=True, kw_only=True):
     estimated_seconds: float
 
 
+class RunResumed(Record, frozen=True, kw_only=True):
+    """What an earlier run of the same request had measured is taken over; comes before `RunPlanned`."""
+
+    run: str
+    created: str
+    """When that run began; UTC, ISO 8601."""
+    cells: int
+    timed: int
+    """Cells of which every session is measured."""
+    sessions: int
+    """Of all groups together."""
+    measured: int
+    """Sessions that are taken over."""
+    failed: tuple[str, ...] = ()
+    """Cells that failed there and are measured again."""
+
+
+class RunNotResumed(Record, frozen=True, kw_only=True):
+    """An earlier run of the same request was interrupted, and everything is measured anew."""
+
+    run: str
+    reason: str
+
+
 class GroupStarted(Record, frozen=True, kw_only=True):
     """Workers of one group and session are about to start."""
 
@@ -88,6 +112,8 @@ class Warned(Record, frozen=True, kw_only=True):
 
 Event = (
     RunPlanned
+    | RunResumed
+    | RunNotResumed
     | GroupStarted
     | PassStarted
     | StageEntered

@@ -60,11 +60,8 @@ LIMITS: Mapping[StageName, float] = {
 }
 """Default wall-clock limit of each stage, seconds: an order of magnitude above what is usual."""
 
-START_SECONDS = 10.0
-"""What starting one worker takes, for estimates: import, build and first steps."""
-RESOURCES_SECONDS = 2.0
-CHECKPOINT_SECONDS = 2.0
 LIMITS_SECONDS = 2.0
+"""How long each of the machine's limits is measured."""
 
 OWN_MODELS = "own-models"
 """Name of the group in which several models of the user's own stand beside each other."""
@@ -170,32 +167,6 @@ def make_plan(
     )
 
 
-def estimate_seconds(plan: RunPlan) -> float:
-    """Return about how long the whole command takes at most, start-up included."""
-    schedule, total = plan.schedule, 0.0
-    for group in plan.groups:
-        workers = len(group.cells) + schedule.replica
-        visits = 2 if schedule.kind == "sequential" and workers > 1 else 1
-        total += schedule.sessions * (visits * workers * START_SECONDS + schedule.max_seconds)
-        if len(group.cells) > 1 and plan.request.equivalence != "skip":
-            # Two workers a cell, two of them at a time.
-            total += len(group.cells) * START_SECONDS
-        if plan.request.memory and schedule.sessions:
-            total += len(group.cells) * (START_SECONDS + RESOURCES_SECONDS)
-            # Those that come after read no energy, so that two of them fill their time.
-            total += (memory_processes(plan) - 1) * len(group.cells) * START_SECONDS / 2
-        if plan.request.epochs and schedule.sessions:
-            # The epochs come on top: how long one takes is known only to the machine.
-            trained = [cell for cell in group.cells if cell.workload.spec is not None]
-            total += plan.request.training_seeds * len(trained) * START_SECONDS
-        if plan.request.checkpoints and schedule.sessions:
-            # Two workers a cell: one saves, a fresh one restores.
-            total += 2 * len(group.cells) * (START_SECONDS + CHECKPOINT_SECONDS)
-    if not (schedule.sessions and plan.request.machine_limits):
-        return total
-    return total + len(limits_keys(plan)) * (START_SECONDS + LIMITS_SECONDS)
-
-
 def memory_processes(plan: RunPlan) -> int:
     """Return in how many fresh processes the memory of each cell is measured.
 
@@ -249,10 +220,12 @@ def _works(request: RunRequest) -> Sequence[_Work]:
     for model in request.models:
         _require_file(model)
     names = request.workloads or (() if request.models else workloads.QUICK_SET)
+    names = tuple(dict.fromkeys(names))
     specs = [workloads.find_workload(name, request.overrides) for name in names]
     works = [
         _Work(spec.name, spec.name, choose_data(spec, request.data), None, request.seed) for spec in specs
     ]
+    _require_own_names(dict(zip(names, specs, strict=True)))
     for name, model in zip(_model_names(request.models), request.models, strict=True):
         works.append(_Work(name, OWN_MODELS if len(request.models) > 1 else name, None, model, request.seed))
     return works
@@ -274,6 +247,19 @@ def _check_training(request: RunRequest, works: Sequence[_Work]) -> None:
                 cause="no --epochs says how long to train",
                 next=f"add --epochs N, or leave {option} out",
             )
+
+
+def _require_own_names(specs: Mapping[str, Workload]) -> None:
+    """Refuse two workloads of one name: they would stand in one group, as the same work."""
+    seen: dict[str, str] = {}
+    for given, spec in specs.items():
+        if spec.name in seen:
+            raise RequestError(
+                f"two workloads are named '{spec.name}'",
+                cause=f"{seen[spec.name]} and {given}",
+                next=f"change `name:` in {given}",
+            )
+        seen[spec.name] = given
 
 
 def _model_names(models: Sequence[ModelChoice]) -> Sequence[str]:

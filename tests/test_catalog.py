@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,10 @@ def test_a_need_that_is_not_met_makes_a_plugin_unavailable(tmp_path: Path, needs
 def test_a_plugin_whose_needs_are_met_is_ready(tmp_path: Path, needs: tuple[str, ...]) -> None:
     ready = framework("fwprof-fine", "fine", *needs)
     with installed(tmp_path, ready):
-        assert catalog.find_plugin("framework", "fine").version == "2.5"
+        found = catalog.find_plugin("framework", "fine")
+    assert found.version == "2.5"
+    # A run is not resumed on another version of what its plugins run on.
+    assert found.runs_on == {name: metadata.version(name) for name in ("msgspec", "pluggy") if needs}
 
 
 def test_requirements_of_other_extras_do_not_count(tmp_path: Path) -> None:

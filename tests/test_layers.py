@@ -27,7 +27,7 @@ LAYERS = (
     ),
     ("hookspecs",),
     ("catalog", "interpreters", "selection", "loading", "plugin"),
-    ("planning", "execution", "store", "comparison", "report"),
+    ("planning", "estimate", "execution", "store", "comparison", "report"),
     ("worker", "launcher", "exporters"),
     ("api",),
     ("cli",),
@@ -42,6 +42,7 @@ SAME_LAYER = {
     ("launcher", "worker"): "isolate=False runs the worker's code in the caller's process",
     ("interpreters", "catalog"): "another environment is asked for its catalog",
     ("selection", "catalog"): "a name selects what the catalog lists",
+    ("estimate", "planning"): "of what a plan needs, the planner knows the number",
     ("choices", "configuration"): "a value means the same after --set as in a file",
 }
 """(importer, imported) within one layer → why that is no cycle in the making."""

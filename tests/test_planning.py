@@ -373,23 +373,20 @@ def test_the_machines_limits_are_measured_once_a_framework_and_kind_of_cell() ->
     }
 
 
-@pytest.mark.parametrize(
-    ("frameworks", "fields", "seconds"),
-    [
-        (("fake",), {"memory": False}, 10 + 90 + 12),
-        (("fake",), {}, 10 + 90 + 12 + 12),
-        (("fake", "fake:graph"), {"memory": False, "max_seconds": 20.0}, 3 * 10 + 20 + 12 + 2 * 10),
-        (("fake", "fake:graph"), {"memory": False, "schedule": "sequential"}, 6 * 10 + 90 + 12 + 2 * 10),
-        (("fake",), {"memory": False, "processes": 5}, 5 * (2 * 10 + 90) + 12),
-        (("fake",), {"processes": 5}, 5 * (2 * 10 + 90) + 12 + 12 + 4 * 5),
-    ],
-)
-def test_the_estimate_counts_every_worker(
-    frameworks: tuple[str, ...], fields: dict[str, Any], seconds: float
-) -> None:
-    assert planning.estimate_seconds(plan(*frameworks, **fields)) == seconds
-
-
 def test_weights_are_kept_of_what_is_trained_only() -> None:
     with pytest.raises(RequestError, match="there are no trained weights to save"):
         planning.make_plan(RunRequest(workloads=("mlp-small",), save_weights=True), {}, "01RUN")
+
+
+def test_two_workloads_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "name: mlp-small\ninput: {shape: [4]}\nlayers: [{kind: dense, units: 2}]\nclasses: 2\n"
+        "optimizer: {kind: sgd, learning_rate: 0.1}\n"
+    )
+    with pytest.raises(RequestError, match="two workloads are named 'mlp-small'") as caught:
+        plan(workloads=("mlp-small", str(tmp_path / "mine.yaml")))
+    assert caught.value.cause == f"mlp-small and {tmp_path / 'mine.yaml'}"
+
+
+def test_a_workload_named_twice_is_measured_once() -> None:
+    assert ids(plan(workloads=("mlp-small", "mlp-small"))) == [["mlp-small.fake.cpu"]]

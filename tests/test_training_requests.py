@@ -55,12 +55,6 @@ def test_what_is_asked_of_a_training_needs_one(option: str, fields: Mapping[str,
     assert plan(epochs=1, **fields).request.epochs == 1
 
 
-def test_the_estimate_counts_a_start_for_each_seed_that_trains() -> None:
-    alone = planning.estimate_seconds(plan())
-    trained = planning.estimate_seconds(plan(epochs=2, training_seeds=3))
-    assert trained == alone + 3 * planning.START_SECONDS
-
-
 def test_seeds_of_training_count_up_and_start_over_at_the_end() -> None:
     (cell,) = plan(seed=2**32 - 2).cells()
     assert cell.training_seeds(3) == (2**32 - 2, 2**32 - 1, 0)

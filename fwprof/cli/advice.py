@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 _MOST = 3
 _SESSIONS_FOR_VERDICTS = 5
 
+_FAILED = {"failed", "killed", "out_of_memory", "timeout"}
+
 
 def next_commands(
-    request: RunRequest, summary: RunSummary, *, ready: Sequence[str] = (), has_earlier_run: bool = False
+    request: RunRequest,
+    summary: RunSummary,
+    *,
+    ready: Sequence[str] = (),
+    has_earlier_run: bool = False,
+    is_resumed: bool = False,
 ) -> list[tuple[str, str]]:
     """Return (command, what it gives), the most useful first.
 
@@ -29,6 +36,7 @@ def next_commands(
         summary: what came of it.
         ready: frameworks that are installed and can run.
         has_earlier_run: whether an earlier run can be compared with this one.
+        is_resumed: whether the same command takes over what this run measured.
     """
     measured = [cell for cell in summary.cells if cell.fate == "ok"]
     labels = {label for cell in measured for label in cell.labels}
@@ -36,11 +44,14 @@ def next_commands(
     others = [name for name in ready if name not in chosen]
     found: list[tuple[str, str]] = []
     if any(cell.fate == "interrupted" for cell in summary.cells):
-        found.append((command(request), "once more, to the end"))
+        again = ("the same command", "measures what is missing")
+        found.append(again if is_resumed else (command(request), "once more, to the end"))
     elif any(cell.fate == "unsupported" for cell in summary.cells) or not summary.cells:
         found.append(("fwprof doctor", "says what is missing here"))
     for log in _logs(summary)[:1]:
         found.append((f"less {quote(str(log))}", "what the cell printed before it failed"))
+    if measured and any(cell.fate in _FAILED for cell in summary.cells):
+        found.append(("the same command with --retry-failed", "measures again what failed"))
     if measured and "interval_wide" in labels and request.budget == "quick":
         longer = command(request, budget="default", max_seconds=None, rounds=None)
         found.append((longer, "more rounds, narrower intervals"))
@@ -63,9 +74,7 @@ def next_commands(
 
 def _logs(summary: RunSummary) -> list[Path]:
     """Return what workers of failed cells printed."""
-    failed = [
-        cell.id for cell in summary.cells if cell.fate in {"failed", "killed", "out_of_memory", "timeout"}
-    ]
+    failed = [cell.id for cell in summary.cells if cell.fate in _FAILED]
     return [log for cell in failed for log in sorted(Path(summary.path).glob(f"cells/{cell}/*.worker.log"))]
 
 

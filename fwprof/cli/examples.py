@@ -12,6 +12,7 @@ _EXAMPLES = {
         ("fwprof profile mlp --plugin torch", "one cell"),
         ("fwprof profile lenet --plugin torch --plugin torch:compile --thorough", "a ranking"),
         ("fwprof profile --model train.py:make --plugin torch --device cuda", "your own model"),
+        ("fwprof profile --config matrix.yaml --dry-run", "many cells: how long would it take?"),
     ),
     "verify": (
         ("fwprof verify lenet --plugin torch --plugin tensorflow", "do both compute the same?"),

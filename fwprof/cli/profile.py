@@ -13,17 +13,19 @@ from click.core import ParameterSource
 from fwprof.catalog import find_plugin
 from fwprof.cli import request as words
 from fwprof.cli.advice import next_commands
+from fwprof.cli.dry_run import say_plan
 from fwprof.cli.examples import with_examples
 from fwprof.cli.exit_status import status_of
 from fwprof.cli.interrupt import interruptible
 from fwprof.cli.messages import note, print_error
-from fwprof.cli.output import has_blocks, print_json, print_list, print_sections
-from fwprof.cli.progress import Progress, is_drawn_here, plan_line
+from fwprof.cli.output import has_blocks, print_json, print_sections
+from fwprof.cli.progress import Progress, is_drawn_here
 from fwprof.errors import ExitCode, FwprofError, RunError
 from fwprof.events import ignore
 from fwprof.records import Precision, RunRequest, ScheduleKind
 
 if TYPE_CHECKING:
+    from fwprof.api import Resume
     from fwprof.records import RunResult, RunSummary
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,7 +34,9 @@ _HELP = """Measure one cell, or several and compare them.
 
 A WORKLOAD is a built-in name (fwprof workloads lists them) or a YAML file. Without one, and
 without --model, the quick set is measured. Every option may also stand in FWPROF_* variables, in
-a file (--config) and in [tool.fwprof] of ./pyproject.toml, in this order of precedence."""
+a file (--config) and in [tool.fwprof] of ./pyproject.toml, in this order of precedence.
+
+Several cells that were interrupted are resumed by the same command: what is missing is measured."""
 
 
 def _option(*names: str, **settings: Any) -> Callable[[F], F]:
@@ -57,6 +61,8 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
 @_option("--quick", is_flag=True, help="About 20 s of measuring: a first look.")
 @_option("--thorough", is_flag=True, help="At least 5 processes a cell: the only budget that gives verdicts.")
 @_option("--dry-run", is_flag=True, help="Say what would be measured and how long that takes.")
+@_option("--fresh", is_flag=True, help="Measure everything anew, also where such a run was interrupted.")
+@_option("--retry-failed", is_flag=True, help="Of the last such run, measure what failed again.")
 @_option(
     "--settings",
     type=click.Choice(["as-shipped", "equal", "both"]),
@@ -160,7 +166,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     _refuse_both(ctx)
     request = words.build_request(_flags(ctx), options["config"])
     if options["dry_run"]:
-        return _say_plan(request, as_json=options["as_json"])
+        return say_plan(request, _resume(options), as_json=options["as_json"])
     exports = [(name, destination) for name, _, destination in (e.partition(":") for e in options["exports"])]
     for name, _ in exports:
         find_plugin("exporter", name)  # before an hour of measuring, not after
@@ -169,7 +175,9 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     with interruptible(cancellation) as interruption:
         observer = ignore if options["quiet"] else progress
         try:
-            result = api.profile(request, observer=observer, cancellation=cancellation)
+            result = api.profile(
+                request, observer=observer, cancellation=cancellation, resume=_resume(options)
+            )
         finally:
             progress.finish()
     path = api.run_path(result, request.output)
@@ -233,47 +241,17 @@ def _split(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _refuse_both(ctx: click.Context) -> None:
-    for one, other in (("quick", "thorough"), ("quiet", "verbose")):
+    for one, other in (("quick", "thorough"), ("quiet", "verbose"), ("fresh", "retry_failed")):
         if ctx.params[one] and ctx.params[other]:
-            raise click.UsageError(f"--{one} and --{other} exclude each other", ctx)
+            words = " and ".join(f"--{name.replace('_', '-')}" for name in (one, other))
+            raise click.UsageError(f"{words} exclude each other", ctx)
 
 
-def _say_plan(request: RunRequest, *, as_json: bool) -> int:
-    from fwprof import api
-    from fwprof.planning import estimate_seconds
-    from fwprof.report.names import data_text
-    from fwprof.workloads.data.sources import data_name
-
-    plan = api.make_plan(request)
-    seconds = estimate_seconds(plan)
-    if as_json:
-        print_json({"plan": plan, "estimated_seconds": seconds})
-        return ExitCode.DONE
-    print(f"plan     {plan_line(plan, seconds)}")
-    schedule = plan.schedule
-    print(
-        f"schedule {schedule.budget}, {schedule.kind}, "
-        f"at most {schedule.max_seconds:g} s a group and session, until ±{100 * schedule.half_width:g} %"
-    )
-    rows = [
-        (
-            cell.workload.name,
-            str(cell.choice),
-            cell.device.name,
-            cell.precision,
-            cell.settings_preset,
-            str(cell.threads),
-            "–" if cell.batch_size is None else str(cell.batch_size),
-            data_text(data_name(cell.workload), cell.workload.data_size) or "–",
-        )
-        for cell in plan.cells()
-    ]
-    print()
-    titles = ("workload", "framework", "device", "precision", "settings", "threads", "batch", "data")
-    print_list(titles, rows, "no cell")
-    for what, why in plan.unavailable.items():
-        print(f"\nnot here  {what}: {why}")
-    return ExitCode.DONE if plan.cells() else ExitCode.NOT_AVAILABLE
+def _resume(options: dict[str, Any]) -> Resume:
+    """Return what becomes of an earlier run of the same request."""
+    if options["retry_failed"]:
+        return "failed"
+    return "never" if options["fresh"] else "unfinished"
 
 
 def _print_answer(result: RunResult, summary: RunSummary, request: RunRequest) -> None:
@@ -290,7 +268,10 @@ def _print_answer(result: RunResult, summary: RunSummary, request: RunRequest) -
     devices = tuple(dict.fromkeys(cell.device.name for cell in cells)) if result.plan.unavailable else ()
     asked = msgspec.structs.replace(request, plugins=chosen, devices=devices or request.devices)
     has_earlier_run = len(api.runs(request.output)) > 1
-    advice = next_commands(asked, summary, ready=ready, has_earlier_run=has_earlier_run)
+    is_resumed = api.is_matrix(result.plan)
+    advice = next_commands(
+        asked, summary, ready=ready, has_earlier_run=has_earlier_run, is_resumed=is_resumed
+    )
     rows = [("next" if place == 0 else "", f"{line}   # {why}") for place, (line, why) in enumerate(advice)]
     where = "" if request.output == RunRequest().output else f" -o {request.output}"
     rows.append(("saved", f"{summary.path}   (fwprof show last{where})"))

@@ -19,7 +19,9 @@ from fwprof.events import (
     GroupStarted,
     PassStarted,
     RoundDone,
+    RunNotResumed,
     RunPlanned,
+    RunResumed,
     RunStored,
     StageEntered,
     Trained,
@@ -58,6 +60,10 @@ class Progress:
         if isinstance(event, RunPlanned):
             self._names = cell_names(event.plan)
             self._line(f"plan     {plan_line(event.plan, event.estimated_seconds)}")
+        elif isinstance(event, RunResumed):
+            self._line(resumed_line(event))
+        elif isinstance(event, RunNotResumed):
+            self._line(not_resumed_line(event))
         elif isinstance(event, GroupStarted | PassStarted):
             self.finish()
             self._group = _Group(event, self._now_s())
@@ -175,15 +181,32 @@ def plan_line(plan: RunPlan, estimated_seconds: float) -> str:
     cells = plan.cells()
     workloads = ", ".join(dict.fromkeys(cell.workload.name for cell in cells))
     is_quick_set = not plan.request.workloads and not plan.request.models
-    processes = len(cells) * plan.schedule.sessions + (plan.schedule.sessions if plan.schedule.replica else 0)
+    processes = plan.schedule.sessions * (len(cells) + plan.schedule.replica * len(plan.groups))
+    groups = f" in {len(plan.groups)} groups" if len(plan.groups) > 1 else ""
     epochs, seeds = plan.request.epochs, plan.request.training_seeds
-    training = f" and {figures.plural(epochs, 'epoch')} a cell" if epochs else ""
+    training = f", with {figures.plural(epochs, 'epoch')} a cell" if epochs else ""
     training += f" and seed ({figures.plural(seeds, 'seed')})" if epochs and seeds > 1 else ""
     return (
         f"{'quick set: ' if is_quick_set else ''}{workloads or 'nothing that can run here'}   "
-        f"{figures.plural(len(cells), 'cell')}, {figures.plural(processes, 'process')}, "
+        f"{figures.plural(len(cells), 'cell')}{groups}, {figures.plural(processes, 'process')}, "
         f"at most about {figures.wait(estimated_seconds)}{training}"
     )
+
+
+def resumed_line(event: RunResumed) -> str:
+    """Say what of an earlier run is taken over."""
+    parts = [f"{event.timed} of {figures.plural(event.cells, 'cell')} timed"]
+    if event.sessions > event.measured > 0 and event.timed < event.cells:
+        parts.append(f"{event.measured} of {figures.plural(event.sessions, 'session')} of groups")
+    if event.failed:
+        parts.append(f"{figures.plural(len(event.failed), 'failed cell')} measured again")
+    began = event.created.replace("T", " ")[:16]
+    return f"resuming {event.run} of {began} UTC: {', '.join(parts)}   (--fresh measures everything anew)"
+
+
+def not_resumed_line(event: RunNotResumed) -> str:
+    """Say why an interrupted run is not taken over."""
+    return f"anew     {event.run} is not resumed: {event.reason}"
 
 
 def is_drawn_here() -> bool:

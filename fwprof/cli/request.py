@@ -13,7 +13,8 @@ from typing import Any, Union, get_args
 import msgspec
 
 from fwprof.choices import parse_assignment, parse_data, parse_framework, parse_model, parse_scalar
-from fwprof.configuration import read_toml_table, read_yaml, suggest
+from fwprof.cli.config_file import resolve_words
+from fwprof.configuration import read_toml_table, read_with_places, suggest
 from fwprof.errors import RequestError
 from fwprof.records import ModelChoice, Record, RunRequest, StageName
 
@@ -52,7 +53,10 @@ def build_request(flags: Mapping[str, Any], config: Path | None) -> RunRequest:
     if _PROJECT.is_file():
         values |= _given(read_toml_table(_PROJECT, "tool.fwprof", RequestFile))
     if config is not None:
-        values |= _given(read_yaml(config, RequestFile))
+        file, places = read_with_places(config, RequestFile)
+        # What a flag replaces is not looked at.
+        written = {name: value for name, value in _given(file).items() if name not in _replaced(flags)}
+        values |= resolve_words(written, config, places)
     for name, value in flags.items():
         # One flag replaces one entry of a mapping, but a whole list.
         values[name] = {**values.get(name, {}), **value} if isinstance(value, dict) else value
@@ -153,6 +157,11 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
         RequestError: one is not of that form.
     """
     return {name: parse_scalar(value) for name, value in map(parse_assignment, texts)}
+
+
+def _replaced(flags: Mapping[str, Any]) -> set[str]:
+    """Return the fields of which a flag replaces everything; of a mapping it replaces one entry."""
+    return {name for name, value in flags.items() if not isinstance(value, dict)}
 
 
 def _given(file: Any) -> dict[str, Any]:

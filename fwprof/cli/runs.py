@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from fwprof.cli.examples import with_examples
 from fwprof.cli.options import json_option, output_option
 from fwprof.cli.output import print_json, print_list
 from fwprof.errors import ExitCode
+
+if TYPE_CHECKING:
+    from fwprof.api import StoredRun
 
 
 @click.command("runs", help=with_examples("List the stored runs, newest last.", "runs"))
@@ -21,6 +26,10 @@ def command(output: str, as_json: bool) -> int:
     if as_json:
         print_json(found)
     else:
-        rows = [(run.id, run.created.replace("T", " ")[:19], run.state, run.title) for run in found]
+        rows = [(run.id, run.created.replace("T", " ")[:19], _state(run), run.title) for run in found]
         print_list(("run", "created (UTC)", "state", "what"), rows, f"no runs in {output}")
     return ExitCode.DONE
+
+
+def _state(run: StoredRun) -> str:
+    return f"{run.state}, resumed by {run.resumed_by}" if run.resumed_by else run.state

@@ -71,6 +71,13 @@ def control_ratios(result: RunResult) -> Sequence[ControlRatio]:
     return found
 
 
+def own_ratios(result: RunResult) -> Sequence[ControlRatio]:
+    """Return `control_ratios` without those of sessions that another run measured, and has kept."""
+    group_of = {cell.id: group.name for group in result.plan.groups for cell in group.cells}
+    others = {(each.group, each.session) for each in result.sessions if each.run != result.plan.run_id}
+    return [each for each in control_ratios(result) if (group_of[each.cell], each.session) not in others]
+
+
 def append(ratios: Sequence[ControlRatio]) -> Path:
     """Add control ratios to the user's state folder and return the file.
 

@@ -30,6 +30,7 @@ def labels_of(result: RunResult) -> Mapping[str, tuple[str, ...]]:
     """Return every cell's labels: the stored ones, its plugin's, and those its numbers earn."""
     cells = {cell.id: cell for cell in result.cells}
     wide = {name for group in result.plan.groups for name in _wide_cells(result, group, cells)}
+    mixed = _cells_of_several_runs(result)
     labels = {}
     plans = {plan.id: plan for plan in result.plan.cells()}
     for cell in result.cells:
@@ -40,6 +41,8 @@ def labels_of(result: RunResult) -> Mapping[str, tuple[str, ...]]:
                 found.add(f"checkpoint_{'differs' if checkpoint.next_losses == 'differ' else 'failed'}")
         if cell.id in wide:
             found.add("interval_wide")
+        if cell.id in mixed and cell.measurements:
+            found.add("resumed")
         known = list(LABELS)
         labels[cell.id] = tuple(
             sorted(found, key=lambda name: (known.index(name) if name in LABELS else len(known), name))
@@ -119,6 +122,15 @@ def _wide_cells(result: RunResult, group: Group, cells: Mapping[str, CellResult]
         widths = _widths(sessions, paired=schedule.kind == "interleaved")
         wide |= {name for name, width in widths.items() if width is None or width > schedule.half_width}
     return wide
+
+
+def _cells_of_several_runs(result: RunResult) -> set[str]:
+    """Return the cells whose sessions lie as far apart as a run and the one that resumed it."""
+    runs: dict[str, set[str]] = {}
+    for session in result.sessions:
+        runs.setdefault(session.group, set()).add(session.run)
+    groups = [group for group in result.plan.groups if len(runs.get(group.name, ())) > 1]
+    return {cell.id for group in groups for cell in group.cells}
 
 
 def _widths(sessions: Mapping[str, Session], *, paired: bool) -> Mapping[str, float | None]:

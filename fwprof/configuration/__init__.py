@@ -6,18 +6,27 @@ and aliases are bounded. Knows no particular record.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fwprof.configuration.checking import convert
-from fwprof.configuration.nodes import override, suggest
+from fwprof.configuration.checking import Problem, convert, refuse
+from fwprof.configuration.nodes import Node, override, suggest
 from fwprof.configuration.toml_nodes import TomlPlaces
 from fwprof.configuration.yaml_nodes import MAX_BYTES, compose, parse_scalar
 from fwprof.errors import RequestError, StoreError
 from fwprof.records import Scalar
 
-__all__ = ["parse_scalar", "parse_yaml", "read_toml_table", "read_yaml", "suggest"]
+__all__ = [
+    "Problem",
+    "parse_scalar",
+    "parse_yaml",
+    "read_toml_table",
+    "read_with_places",
+    "read_yaml",
+    "refuse",
+    "suggest",
+]
 
 T = TypeVar("T")
 
@@ -30,6 +39,29 @@ def read_yaml(path: Path, type: type[T], overrides: Mapping[str, Scalar] | None 
         StoreError: the file cannot be read.
     """
     return parse_yaml(_read_text(path), type, str(path), overrides)
+
+
+def read_with_places(path: Path, type: type[T]) -> tuple[T, Mapping[str, str]]:
+    """Read a YAML file into a record, and say where everything in it stands.
+
+    Returns:
+        The record, and `plugins[2]` → file and line.
+
+    Raises:
+        RequestError, StoreError: as `read_yaml`.
+    """
+    root = compose(_read_text(path), str(path))
+    return convert(root, type), dict(_places(root, ""))
+
+
+def _places(node: Node, path: str) -> Iterator[tuple[str, str]]:
+    yield path, node.where
+    if isinstance(node.value, dict):
+        for key, item in node.value.items():
+            yield from _places(item, f"{path}.{key}" if path else key)
+    elif isinstance(node.value, list):
+        for number, item in enumerate(node.value):
+            yield from _places(item, f"{path}[{number}]")
 
 
 def parse_yaml(text: str, type: type[T], name: str, overrides: Mapping[str, Scalar] | None = None) -> T:

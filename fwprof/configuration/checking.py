@@ -25,13 +25,23 @@ INDENT = " " * 9
 
 
 @dataclass(frozen=True)
-class _Problem:
+class Problem:
+    """One thing that does not fit.
+
+    Args:
+        where: file and line.
+        path: of the key, as `plugins[2]`.
+        what: is wrong, in words.
+        hint: what to write instead.
+    """
+
     where: str
     path: str
     what: str
     hint: str = ""
 
     def text(self) -> str:
+        """Return file, line, key and what is wrong."""
         path = self.path.removeprefix("$").removeprefix(".")
         return f"{self.where}: {path + ': ' if path else ''}{self.what}"
 
@@ -50,13 +60,18 @@ def convert(root: Node, type: type[T]) -> T:
         # A misspelt key is missing under its right name too: said once.
         missing = problem.what.removeprefix("lacks the key ")
         is_news = not any(missing in known.hint for known in check.problems)
-        _raise([*check.problems, *([problem] if is_news else [])], error)
+        refuse([*check.problems, *([problem] if is_news else [])], error)
     if check.problems:
-        _raise(check.problems, None)
+        refuse(check.problems)
     return result
 
 
-def _raise(problems: Sequence[_Problem], cause: Exception | None) -> NoReturn:
+def refuse(problems: Sequence[Problem], cause: Exception | None = None) -> NoReturn:
+    """Raise one error that says all of them.
+
+    Raises:
+        RequestError: always.
+    """
     if len(problems) == 1:
         raise RequestError(problems[0].text(), next=problems[0].hint) from cause
     lines = [f"{problem.text()}{' – ' if problem.hint else ''}{problem.hint}" for problem in problems]
@@ -75,7 +90,7 @@ class _Check:
 
     def __init__(self, root: Node, type: type[Any]) -> None:
         self._seen: dict[str, tuple[Node, inspect.Type]] = {}
-        self.problems: list[_Problem] = []
+        self.problems: list[Problem] = []
         self.known = self._walk(root, inspect.type_info(type), "$")
 
     def _walk(self, node: Node, expected: inspect.Type, path: str) -> Node:
@@ -108,7 +123,7 @@ class _Check:
                     if not hint and not self.problems:
                         hint = f"its keys are {', '.join([*tag, *fields])}"
                     shown = f"{path}.{short(key)}"
-                    self.problems.append(_Problem(item.where, shown, "unknown key", hint))
+                    self.problems.append(Problem(item.where, shown, "unknown key", hint))
             return replace(node, value=entries)
         return node
 
@@ -129,23 +144,25 @@ class _Check:
                     return member
         return expected
 
-    def translate(self, message: str) -> _Problem:
+    def translate(self, message: str) -> Problem:
         """Return msgspec's message with the place of what it complains about."""
         what, _, path = message.partition(" - at `")
         path = path.removesuffix("`") or "$"
         path = path.replace("key` in `", "").replace("[...]", "")
         if missing := re.fullmatch(r"Object missing required field `(.*)`", what):
-            return _Problem(self._find(path)[0].where, path, f"lacks the key '{missing[1]}'")
+            return Problem(self._find(path)[0].where, path, f"lacks the key '{missing[1]}'")
         node, choices = self._find(path)
         if what.startswith("Invalid") and choices and not isinstance(node.value, dict):
             shown = short(str(node.value))
             listed = suggest(shown, choices) or fill(
                 f"choose {', '.join(choices)}", 90, subsequent_indent=INDENT
             )
-            return _Problem(node.where, path, f"'{shown}' is not one of the choices", listed)
+            return Problem(node.where, path, f"'{shown}' is not one of the choices", listed)
         for theirs, ours in (("`array`", "a list"), ("`object`", "a mapping"), ("`null`", "nothing")):
             what = what.replace(theirs, ours)
-        return _Problem(node.where, path, what[:1].lower() + what[1:].replace("`", ""))
+        is_alone = what.startswith("Expected a list") and not isinstance(node.value, dict)
+        hint = f"write [{short(str(node.value))}]" if is_alone else ""
+        return Problem(node.where, path, what[:1].lower() + what[1:].replace("`", ""), hint)
 
     def _find(self, path: str) -> tuple[Node, Sequence[str]]:
         """Return the node at msgspec's path, or the nearest around it, and what may stand there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fwprof.launcher.cell import CellWorker
 from fwprof.launcher.context import RunContext
 from fwprof.records import CellPlan, frames
+from fwprof.store.layout import CHECKPOINT_RESTORE, CHECKPOINT_SAVE
 
 
 def measure_checkpoints(context: RunContext, cell: CellPlan) -> None:
@@ -19,7 +20,7 @@ def measure_checkpoints(context: RunContext, cell: CellPlan) -> None:
             if isinstance(report, frames.CheckpointSaved) and not report.checkpoint.reason:
                 saved.append(report.checkpoint.format)
 
-        saver = context.open_worker(cell, "checkpoint-save")
+        saver = context.open_worker(cell, CHECKPOINT_SAVE)
         saver.on_report = note
         try:
             if context.open_cell(saver, ()):
@@ -32,7 +33,7 @@ def measure_checkpoints(context: RunContext, cell: CellPlan) -> None:
         if not saver.is_alive or not saved:
             return
         context.check_cancelled()
-        restorer = context.open_worker(cell, "checkpoint-restore")
+        restorer = context.open_worker(cell, CHECKPOINT_RESTORE)
         try:
             if context.open_cell(restorer, ()):
                 order = frames.RestoreCheckpoints(folder=str(folder), formats=tuple(saved))

@@ -14,6 +14,7 @@ from fwprof import environment
 from fwprof.cancellation import Cancellation
 from fwprof.codec import encode
 from fwprof.errors import FwprofError, InterruptedRunError, PluginError
+from fwprof.estimate import workers_at_once
 from fwprof.events import Observer
 from fwprof.launcher.cell import CellWorker
 from fwprof.launcher.guard import Guard
@@ -25,13 +26,10 @@ from fwprof.store import RunFolder
 from fwprof.store.layout import REPLICA, VERIFICATION
 from fwprof.workloads.inputs import write_inputs
 
-AT_ONCE = 2
-"""Workers that are not timed live so many at a time; more would only wait for each other."""
-
 
 def side_by_side(cells: Sequence[CellPlan]) -> Sequence[Sequence[CellPlan]]:
     """Return cells as they may run while nothing is timed: two at a time, or alone on their device."""
-    count = 1 if any(cell.device.exclusive for cell in cells) else AT_ONCE
+    count = workers_at_once(cells)
     return [cells[first : first + count] for first in range(0, len(cells), count)]
 
 
@@ -51,7 +49,15 @@ class RunContext:
         self.is_isolated = folder.plan.is_isolated
         self._cancellation = cancellation
         self._open: list[CellWorker] = []
-        self._workers_of: dict[str, list[CellWorker]] = {}
+        # What is known of cells is kept, workers are not: a matrix has thousands of them.
+        self._own: set[CellWorker] = set()
+        self._begun = {
+            cell.id
+            for group in self.plan.groups
+            if any(each.group == group.name for each in folder.measured.sessions)
+            for cell in group.cells
+        } - folder.measured.skipped
+        self._failed = set(folder.measured.failed)
         self._stack = ExitStack()
 
     def __enter__(self) -> RunContext:
@@ -103,7 +109,9 @@ class RunContext:
             is_replica=is_replica,
         )
         self._open.append(worker)
-        self._workers_of.setdefault(cell.id, []).append(worker)
+        if not is_replica:
+            self._own.add(worker)
+            self._begun.add(cell.id)
         return worker
 
     def open_verifier(self, cell: CellPlan, name: str) -> CellWorker:
@@ -124,9 +132,8 @@ class RunContext:
         return worker
 
     def has_figures(self, cell: str) -> bool:
-        """Whether every worker of a cell so far did what it was asked."""
-        workers = [worker for worker in self._workers_of.get(cell, []) if not worker.is_replica]
-        return bool(workers) and all(worker.is_alive for worker in workers)
+        """Whether every worker of a cell so far, closed since, did what it was asked."""
+        return cell in self._begun and cell not in self._failed
 
     def link(self, cell: CellPlan, log: Path | None) -> Link:
         """Start what a cell's worker runs in, with the environment that its device and threads need."""
@@ -208,6 +215,10 @@ class RunContext:
             worker.close()
             if worker in self._open:
                 self._open.remove(worker)
+            if worker in self._own:
+                self._own.remove(worker)
+                if not worker.is_alive:
+                    self._failed.add(worker.cell.id)
         # Compiled code of a large model takes gigabytes: none is left for the next worker.
         if not self._open:
             for folder in self._scratch.glob("cache-*"):

@@ -25,7 +25,7 @@ from fwprof.launcher.guard import Guard
 from fwprof.launcher.link import Link, WorkerEnded
 from fwprof.launcher.process import Switchboard, WorkerProcess
 from fwprof.records import CellPlan, Device, Failure, PluginRef, Reading, frames
-from fwprof.store.layout import MEMORY, TRAINING
+from fwprof.store.layout import MEMORY, TRAINING, nth_journal
 
 R = TypeVar("R")
 
@@ -50,8 +50,7 @@ def measure_resources(context: RunContext, cells: Sequence[CellPlan], process: i
         process: how many processes of each cell came before. Those after the first read memory alone,
             which differs from process to process; energy is a mean over seconds of steps.
     """
-    name = f"{MEMORY}.{process}" if process else MEMORY
-    workers = [context.open_worker(cell, name, session=process) for cell in cells]
+    workers = [context.open_worker(cell, nth_journal(MEMORY, process), session=process) for cell in cells]
     try:
         if not context.is_isolated:
             nothing = Reading(value=None, unit="bytes", reason=NOT_ISOLATED)
@@ -93,6 +92,8 @@ def train(context: RunContext, cells: Sequence[CellPlan]) -> None:
     for number in range(request.training_seeds):
         for cell in list(left):
             context.check_cancelled()
+            if context.folder.measured.has_pass(cell.id, nth_journal(TRAINING, number)):
+                continue
             seed = cell.training_seeds(request.training_seeds)[number]
             failure = _train(context, msgspec.structs.replace(cell, seed=seed), request.epochs, number)
             # A loss that is no number is one seed's; what ends a process would end the next one too.
@@ -102,7 +103,7 @@ def train(context: RunContext, cells: Sequence[CellPlan]) -> None:
 
 def _train(context: RunContext, cell: CellPlan, epochs: int, number: int) -> Failure | None:
     """Train one cell from one seed, and keep scores and times of every epoch."""
-    worker = context.open_worker(cell, f"{TRAINING}.{number}" if number else TRAINING)
+    worker = context.open_worker(cell, nth_journal(TRAINING, number))
     worker.on_report = lambda report: (
         context.observer(Trained(cell=cell.id, points=report.points))
         if isinstance(report, frames.EpochDone)

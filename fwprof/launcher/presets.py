@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from fwprof.records import CellPlan, Description, Failure
 
 
 class Presets:
-    """Remembers what cells said of themselves, and which of them said what another had said."""
+    """Remembers what cells said of themselves, and which of them said what another had said.
 
-    def __init__(self) -> None:
-        self.skipped: set[str] = set()
+    Args:
+        skipped: cells of which that is known already.
+    """
+
+    def __init__(self, skipped: Collection[str] = ()) -> None:
+        self.skipped = set(skipped)
         self._seen: dict[bytes, str] = {}
 
     def compare(self, cell: CellPlan, description: Description) -> Failure | None:

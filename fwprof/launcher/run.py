@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fwprof import planning
 from fwprof.cancellation import Cancellation
 from fwprof.errors import InterruptedRunError
@@ -12,8 +14,9 @@ from fwprof.launcher.context import RunContext, side_by_side
 from fwprof.launcher.equivalence import verify_group
 from fwprof.launcher.presets import Presets
 from fwprof.launcher.schedules import run_session
-from fwprof.records import RunResult
+from fwprof.records import CellPlan, RunResult
 from fwprof.store import RunFolder
+from fwprof.store.layout import CHECKPOINT_SAVE, MEMORY, TRAINING, nth_journal
 
 
 def run_plan(folder: RunFolder, observer: Observer, cancellation: Cancellation) -> RunResult:
@@ -36,32 +39,54 @@ def run_plan(folder: RunFolder, observer: Observer, cancellation: Cancellation) 
 
 
 def _measure(context: RunContext) -> None:
-    plan = context.plan
-    presets = Presets()
+    """Measure what was not taken over of an earlier run."""
+    plan, measured = context.plan, context.folder.measured
+    presets = Presets(measured.skipped)
     if plan.request.equivalence != "skip":
         for group in plan.groups:
-            verify_group(context, group, presets)
+            if group.name not in measured.verified:
+                verify_group(context, group, presets)
     for session in range(plan.schedule.sessions):
         for group in plan.groups:
-            run_session(context, group, session, presets)
+            if not measured.has(group.name, session):
+                run_session(context, group, session, presets)
+                context.folder.add_session(group.name, session)
     alive = [cell for cell in plan.cells() if context.has_figures(cell.id)]
-    if plan.request.memory and alive:
-        context.observer(PassStarted(name="memory"))
-        for process in range(planning.memory_processes(plan)):
-            for cells in side_by_side([cell for cell in alive if context.has_figures(cell.id)]):
-                passes.measure_resources(context, cells, process)
+    if plan.request.memory:
+        _measure_memory(context, alive)
+    seeds = [nth_journal(TRAINING, number) for number in range(plan.request.training_seeds)]
     neutral = [cell for cell in alive if cell.workload.spec is not None]
-    if plan.request.epochs and neutral:
+    trained = [cell for cell in neutral if not all(measured.has_pass(cell.id, name) for name in seeds)]
+    if plan.request.epochs and trained:
         context.observer(PassStarted(name="training"))
-        passes.train(context, neutral)
-    if plan.request.checkpoints and neutral:
+        passes.train(context, trained)
+    saved = [cell for cell in neutral if not measured.has_pass(cell.id, CHECKPOINT_SAVE)]
+    if plan.request.checkpoints and saved:
         context.observer(PassStarted(name="checkpoints"))
-        for cell in neutral:
+        for cell in saved:
             if context.has_figures(cell.id):
                 measure_checkpoints(context, cell)
     keys = {planning.limits_key(cell) for cell in alive} & planning.limits_keys(plan).keys()
+    keys -= measured.limits
     if plan.request.machine_limits and context.is_isolated and keys:
         context.observer(PassStarted(name="machine's limits"))
         for key in sorted(keys):
             readings = passes.measure_limits(context, planning.limits_keys(plan)[key])
             context.folder.add_limits(key, readings)
+
+
+def _measure_memory(context: RunContext, cells: Sequence[CellPlan]) -> None:
+    is_begun = False
+    for process in range(planning.memory_processes(context.plan)):
+        # One that failed in the process before is not asked again.
+        left = [
+            cell
+            for cell in cells
+            if context.has_figures(cell.id)
+            and not context.folder.measured.has_pass(cell.id, nth_journal(MEMORY, process))
+        ]
+        if left and not is_begun:
+            context.observer(PassStarted(name="memory"))
+            is_begun = True
+        for beside in side_by_side(left):
+            passes.measure_resources(context, beside, process)

@@ -27,6 +27,8 @@ class PluginRef(Record, frozen=True, kw_only=True):
     version: str
     value: str
     """The entry point's object reference, `module` or `module:attribute`."""
+    runs_on: dict[str, str] = {}
+    """Package → installed version, of what the `framework` extra of the plugin names."""
 
 
 class Device(Record, frozen=True, kw_only=True):
@@ -167,6 +169,8 @@ class RunPlan(Record, frozen=True, kw_only=True):
     """Where cells of other devices are verified in float64; None: all cells are on the host."""
     is_isolated: bool = True
     """Whether every worker is a process of its own."""
+    resumes: str = ""
+    """Id of the run whose finished parts this one took over; empty: it began with nothing."""
 
     def cells(self) -> tuple[CellPlan, ...]:
         """Return the cells of all groups in order."""

@@ -32,6 +32,7 @@ LABELS = {
     "incomplete": "the worker ended early; the rounds before are kept",
     "checkpoint_differs": "a restored checkpoint that holds all that training moves gave other next losses",
     "checkpoint_failed": "a format of checkpoints raised while it was saved or restored",
+    "resumed": "its sessions are of several runs: between them the machine may have changed",
     "not_equivalent": "does not compute the same as the reference: timed, never ranked",
     "whole_graph": "the framework compiles each program as one graph: its phases are no pieces of its step",
     "copies_inputs": "each step copies its batch from the host (feed_dict): the copy is a part of the step",
@@ -117,6 +118,43 @@ class CellResult(Record, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
 
 
+class MeasuredSession(Record, frozen=True, kw_only=True):
+    """One group that was measured in one session, to the end of it."""
+
+    group: str
+    session: int
+    run: str
+    """Id of the run that measured it: an earlier one, where this run took it over."""
+    finished: str
+    """UTC, ISO 8601."""
+
+
+class Measured(Record, frozen=True, kw_only=True):
+    """What of a plan an earlier run has measured already (docs/decisions/014-resuming.md)."""
+
+    run: str = ""
+    """Id of that run; empty: nothing is measured."""
+    sessions: tuple[MeasuredSession, ...] = ()
+    verified: frozenset[str] = frozenset()
+    """Groups whose cells were compared."""
+    skipped: frozenset[str] = frozenset()
+    """Cells that were found to be another one under another preset."""
+    failed: frozenset[str] = frozenset()
+    """Cells whose worker failed in one of the sessions."""
+    passes: dict[str, frozenset[str]] = {}
+    """Cell → its passes after the timing: `memory`, `memory.1`, `training`."""
+    limits: frozenset[str] = frozenset()
+    """Which of the machine's limits were measured."""
+
+    def has(self, group: str, session: int) -> bool:
+        """Whether a group was measured in a session."""
+        return any(each.group == group and each.session == session for each in self.sessions)
+
+    def has_pass(self, cell: str, name: str) -> bool:
+        """Whether a pass after the timing was measured of a cell."""
+        return name in self.passes.get(cell, ())
+
+
 class RunResult(Record, frozen=True, kw_only=True):
     """One run, as stored. Figures are derived from `cells[].measurements`."""
 
@@ -129,6 +167,8 @@ class RunResult(Record, frozen=True, kw_only=True):
     is_interrupted: bool = False
     limits: dict[str, dict[str, Reading]] = {}
     """Device and threads (`cpu/2/float32`) → measured peaks (`best_gemm`, `best_copy`)."""
+    sessions: tuple[MeasuredSession, ...] = ()
+    """Which groups were measured in which sessions to their end, when, and by which run."""
     cells: tuple[CellResult, ...]
 
 

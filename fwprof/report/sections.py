@@ -17,6 +17,7 @@ from fwprof.report.compiled import compiled_rows
 from fwprof.report.equivalence import equivalence_table
 from fwprof.report.layout import Facts, Line, Section
 from fwprof.report.names import CellNames, chosen_name, data_text
+from fwprof.report.origin import origin_rows
 from fwprof.report.ranking import comparison_sections
 from fwprof.report.settings import presets_rows, same_as, settings_rows
 from fwprof.report.table import Column, Table
@@ -53,6 +54,7 @@ def report(result: RunResult, summary: RunSummary, *, has_blocks: bool = True) -
     facts = [
         ("plan", _plan(result)),
         *_data(cells),
+        *origin_rows(result),
         *settings_rows(cells, names),
         *presets_rows(result, cells, names),
     ]

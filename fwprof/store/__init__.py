@@ -7,14 +7,19 @@ Reading a run executes nothing. The package knows no process and prints nothing.
 
 from fwprof.store.finding import StoredRun, find_run, list_runs
 from fwprof.store.reading import assemble, load_run
+from fwprof.store.resuming import Earlier, Resume, find_earlier, is_matrix
 from fwprof.store.writing import Journal, RunFolder, new_run_id, write_durably
 
 __all__ = [
+    "Earlier",
     "Journal",
+    "Resume",
     "RunFolder",
     "StoredRun",
     "assemble",
+    "find_earlier",
     "find_run",
+    "is_matrix",
     "list_runs",
     "load_run",
     "new_run_id",

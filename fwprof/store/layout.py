@@ -5,6 +5,8 @@ from __future__ import annotations
 from fwprof.records import Reading, Record
 
 PLAN, MACHINE, LIMITS, RESULT, CELLS = "plan.json", "machine.json", "limits.jsonl", "run.json", "cells"
+SESSIONS = "sessions.jsonl"
+LOCK = "lock"
 REPLICA = ".replica"
 MEMORY = "memory"
 """Journal of the first process that memory was measured in; `memory.1` is the next."""
@@ -12,6 +14,8 @@ TRAINING = "training"
 """Name of the journal of the training pass; of further seeds `training.1`, `training.2`, …"""
 VERIFICATION, EQUIVALENCE = "verification", "equivalence.json"
 """Within a cell's folder: what its verifying workers said, and what came of it."""
+CHECKPOINT_SAVE, CHECKPOINT_RESTORE = "checkpoint-save", "checkpoint-restore"
+"""Journals of the two processes of a checkpoint; the second has something to do after the first."""
 CHECKPOINTS, TRAINED = "checkpoints", "trained.npz"
 """Within a cell's folder: checkpoints while they are measured, and the parameters that were kept."""
 
@@ -21,3 +25,8 @@ class MeasuredLimits(Record, frozen=True, kw_only=True):
 
     key: str
     readings: dict[str, Reading]
+
+
+def nth_journal(name: str, number: int) -> str:
+    """Return the name of a journal of one of several passes of a kind, counted from 0."""
+    return f"{name}.{number}" if number else name

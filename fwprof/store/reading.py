@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from fwprof.codec import decode_stored, digest
 from fwprof.errors import StoreError
 from fwprof.records import (
@@ -21,6 +23,7 @@ from fwprof.records import (
     Equivalence,
     Failure,
     MachineFacts,
+    MeasuredSession,
     Measurement,
     ProgramName,
     Reading,
@@ -43,6 +46,7 @@ from fwprof.store.layout import (
     PLAN,
     REPLICA,
     RESULT,
+    SESSIONS,
     MeasuredLimits,
 )
 
@@ -57,7 +61,7 @@ def assemble(path: Path, *, duration_ns: int = 0, is_interrupted: bool = True) -
     """
     plan = decode_stored(read_bytes(path / PLAN), RunPlan, str(path / PLAN))
     machine = decode_stored(read_bytes(path / MACHINE), MachineFacts, str(path / MACHINE))
-    limits = {line.key: line.readings for line in _lines(path / LIMITS, MeasuredLimits)}
+    limits = {line.key: line.readings for line in read_lines(path / LIMITS, MeasuredLimits)}
     return RunResult(
         plan=plan,
         machine=machine,
@@ -65,6 +69,7 @@ def assemble(path: Path, *, duration_ns: int = 0, is_interrupted: bool = True) -
         duration_ns=duration_ns,
         is_interrupted=is_interrupted,
         limits=limits,
+        sessions=tuple(read_lines(path / SESSIONS, MeasuredSession)),
         cells=tuple(
             _assemble_cell(
                 path / CELLS / cell.id,
@@ -77,7 +82,7 @@ def assemble(path: Path, *, duration_ns: int = 0, is_interrupted: bool = True) -
     )
 
 
-def _lines(path: Path, type_: type[T]) -> Iterator[T]:
+def read_lines(path: Path, type_: type[T]) -> Iterator[T]:
     """Yield the records of a journal; a last line that was cut off is left out.
 
     Raises:
@@ -97,10 +102,12 @@ def _lines(path: Path, type_: type[T]) -> Iterator[T]:
                 raise
 
 
-class _Read(Record, frozen=True, kw_only=True):
+class ReadJournal(Record, frozen=True, kw_only=True):
     """What one journal holds."""
 
     measurement: Measurement
+    is_finished: bool = False
+    """Whether its worker did all that it was asked."""
     description: Description | None = None
     readings: dict[str, Reading] = {}
     training: tuple[TrainingPoint, ...] = ()
@@ -111,7 +118,12 @@ class _Read(Record, frozen=True, kw_only=True):
     weights: StoredWeights | None = None
 
 
-def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Read:
+def read_journal(path: Path, session: int, *, is_replica: bool = False) -> ReadJournal:
+    """Read what one worker, or several in turn, reported.
+
+    Raises:
+        StoreError: a line other than the last cannot be read.
+    """
     startup, description, failure = None, None, None
     warm_up: list[Block] = []
     blocks: list[Block] = []
@@ -127,7 +139,7 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
     went_on = frames.WentOn(losses=())
     weights: StoredWeights | None = None
     is_finished = False
-    reports: Iterator[frames.Report] = _lines(path, frames.Report)  # type: ignore[arg-type]  # a union is no type
+    reports: Iterator[frames.Report] = read_lines(path, frames.Report)  # type: ignore[arg-type]  # a union is no type
     for report in reports:
         match report:
             case frames.Described():
@@ -186,8 +198,9 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
         split=split,
         api=api,
     )
-    return _Read(
+    return ReadJournal(
         measurement=measurement,
+        is_finished=is_finished,
         description=description,
         readings=readings,
         training=tuple(training),
@@ -201,16 +214,16 @@ def _read_journal(path: Path, session: int, *, is_replica: bool = False) -> _Rea
 
 def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool, sessions: int) -> CellResult:
     measurements: list[Measurement] = []
-    passes: list[_Read] = []
-    further: list[_Read] = []
+    passes: list[ReadJournal] = []
+    further: list[ReadJournal] = []
     description = None
     for path in sorted(folder.glob("*.jsonl"), key=_journal_order):
         session = path.stem.removesuffix(REPLICA)
         if session.isdigit():
-            read = _read_journal(path, int(session), is_replica=path.stem.endswith(REPLICA))
+            read = read_journal(path, int(session), is_replica=path.stem.endswith(REPLICA))
             measurements.append(read.measurement)
         else:
-            read = _read_journal(path, 0)
+            read = read_journal(path, 0)
             (further if path.stem.startswith(f"{MEMORY}.") else passes).append(read)
         description = description or read.description
     # A replica is a control: its failure is kept in its measurement and is not the cell's.
@@ -220,7 +233,7 @@ def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool, sessions:
     failure = next((each for each in failures if each is not None), None)
     if failure is None and not measurements and sessions:
         failure = Failure(fate="interrupted", stage="start", message="the run ended before this cell began")
-    equivalence = _read_equivalence(folder / EQUIVALENCE)
+    equivalence = read_equivalence(folder / EQUIVALENCE)
     labels = [] if is_isolated else ["in_process"]
     if cell.workload.spec is not None and isinstance(cell.workload.spec.data, SyntheticData):
         labels.append("synthetic_data")
@@ -244,7 +257,7 @@ def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool, sessions:
     )
 
 
-def _pair_checkpoints(passes: Sequence[_Read]) -> tuple[Checkpoint, ...]:
+def _pair_checkpoints(passes: Sequence[ReadJournal]) -> tuple[Checkpoint, ...]:
     """Put what the two processes said of a format side by side."""
     restored = {one.format: one for read in passes for one in read.restored}
     return tuple(
@@ -259,7 +272,12 @@ def _pair_checkpoints(passes: Sequence[_Read]) -> tuple[Checkpoint, ...]:
     )
 
 
-def _read_equivalence(path: Path) -> Equivalence:
+def read_equivalence(path: Path) -> Equivalence:
+    """Read what came of verifying a cell; `not_checked` where nothing was stored.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
     if not path.exists():
         return Equivalence()
     return decode_stored(read_bytes(path), Equivalence, str(path))
@@ -287,6 +305,22 @@ def read_bytes(path: Path) -> bytes:
             cause=error.strerror or str(error),
             next="fwprof runs    lists the runs that are here",
         ) from error
+
+
+class _Head(msgspec.Struct):
+    """What of run.json says whether it is whole; the rest is not decoded."""
+
+    is_interrupted: bool = False
+
+
+def has_been_interrupted(folder: Path) -> bool:
+    """Whether a run ended before everything was measured; True where it has no run.json.
+
+    Raises:
+        StoreError: run.json cannot be read.
+    """
+    path = folder / RESULT
+    return not path.exists() or decode_stored(read_bytes(path), _Head, str(path)).is_interrupted
 
 
 def load_run(path: Path) -> RunResult:

@@ -122,3 +122,17 @@ def test_pairs_without_a_measured_cell_are_not_advised_to_be_thorough(build: Mod
     failed = tuple(msgspec.structs.replace(cell, fate="failed") for cell in summary.cells)
     summary = msgspec.structs.replace(summary, cells=failed)
     assert not any("--thorough" in line for line in words_of(next_commands(RunRequest(), summary)))
+
+
+def test_what_was_cut_off_or_failed_has_a_command(build: ModuleType) -> None:
+    good = build.cell_summary("a", "mlp", "alpha", "eager")
+    cut = build.cell_summary("b", "mlp", "beta", "eager", fate="interrupted")
+    bad = build.cell_summary("c", "mlp", "beta", "eager", fate="killed")
+    request = RunRequest(workloads=("mlp",))
+    assert next_commands(request, build.summary(good, cut))[0][1] == "once more, to the end"
+    assert next_commands(request, build.summary(good, cut), is_resumed=True)[0] == (
+        "the same command",
+        "measures what is missing",
+    )
+    failed = next_commands(request, build.summary(good, bad))
+    assert ("the same command with --retry-failed", "measures again what failed") in failed

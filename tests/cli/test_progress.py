@@ -13,12 +13,14 @@ from fwprof.events import (
     Event,
     GroupStarted,
     RoundDone,
+    RunNotResumed,
     RunPlanned,
+    RunResumed,
     RunStored,
     StageEntered,
     Trained,
 )
-from fwprof.records import RunRequest, TrainingPoint
+from fwprof.records import RunRequest, Schedule, TrainingPoint
 
 
 class Clock:
@@ -121,11 +123,11 @@ def test_the_plan_line_counts_processes_of_all_sessions_and_replicas(build: Modu
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"epochs": 1}, "at most about 3 min 20 s and 1 epoch a cell"),
-        ({"epochs": 5, "training_seeds": 3}, "about 3 min 20 s and 5 epochs a cell and seed (3 seeds)"),
+        ({"epochs": 1}, "at most about 3 min 20 s, with 1 epoch a cell"),
+        ({"epochs": 5, "training_seeds": 3}, "about 3 min 20 s, with 5 epochs a cell and seed (3 seeds)"),
     ],
 )
-def test_the_plan_line_leaves_the_time_of_the_epochs_open(
+def test_the_plan_line_says_what_it_guesses_the_time_of(
     build: ModuleType, fields: dict[str, int], expected: str
 ) -> None:
     result, _ = build.comparison()
@@ -145,3 +147,24 @@ def test_training_says_the_epoch(build: ModuleType, capsys: pytest.CaptureFixtur
 def test_finishing_without_a_group_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     Progress(is_drawn=True).finish()
     assert capsys.readouterr().err == ""
+
+
+def test_what_is_taken_over_is_told_before_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {"run": "01A", "created": "2026-01-02T03:04:05+00:00", "cells": 24, "timed": 14}
+    progress = Progress(is_drawn=False)
+    progress(RunResumed(**told, sessions=6, measured=6))
+    progress(RunResumed(**told, sessions=30, measured=20, failed=("a", "b")))
+    progress(RunNotResumed(run="01B", reason="numpy was 1, and is 2"))
+    assert capsys.readouterr().err.splitlines() == [
+        "resuming 01A of 2026-01-02 03:04 UTC: 14 of 24 cells timed   (--fresh measures everything anew)",
+        "resuming 01A of 2026-01-02 03:04 UTC: 14 of 24 cells timed, 20 of 30 sessions of groups, "
+        "2 failed cells measured again   (--fresh measures everything anew)",
+        "anew     01B is not resumed: numpy was 1, and is 2",
+    ]
+
+
+def test_several_groups_have_a_control_each(build: ModuleType) -> None:
+    result, _ = build.quick_set()
+    schedule = Schedule(sessions=5, replica=True)
+    plan = msgspec.structs.replace(result.plan, schedule=schedule)
+    assert "2 cells in 2 groups, 20 processes, " in plan_line(plan, 1)

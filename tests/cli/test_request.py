@@ -135,3 +135,80 @@ def test_a_limit_that_is_no_time_is_refused(text: str) -> None:
 def test_a_word_without_an_equals_sign_is_no_limit() -> None:
     with pytest.raises(RequestError, match="not of the form NAME=VALUE"):
         parse_limit("build")
+
+
+WORKLOAD = (
+    "name: mine\ninput: {shape: [4]}\nlayers: [{kind: dense, units: 2}]\nclasses: 2\n"
+    "optimizer: {kind: sgd, learning_rate: 0.1}\n"
+)
+
+
+def matrix(folder: Path, text: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "matrix.yaml").write_text(text)
+    return folder / "matrix.yaml"
+
+
+def test_paths_in_a_file_are_relative_to_it() -> None:
+    config = matrix(
+        Path("here"),
+        "workloads: [mlp, mine.yaml, /there/mine.yaml]\nmodels: ['alpha=net.py:make', pkg.net:make]\n"
+        "environments: {old: .venv/bin/python, new: python3}\n",
+    )
+    Path("here/mine.yaml").write_text(WORKLOAD)
+    Path("here/net.py").write_text("")
+    with pytest.raises(RequestError, match=r"there is no file /there/mine\.yaml"):
+        build_request({}, config)
+    config.write_text(config.read_text().replace(", /there/mine.yaml", ""))
+    request = build_request({}, config)
+    assert request.workloads == ("mlp", "here/mine.yaml")
+    assert [model.factory for model in request.models] == ["here/net.py:make", "pkg.net:make"]
+    assert request.models[0].framework == "alpha"
+    assert request.environments == {"old": "here/.venv/bin/python", "new": "python3"}
+
+
+def test_paths_of_a_file_beside_stay_as_they_are_written() -> None:
+    Path("mine.yaml").write_text(WORKLOAD)
+    Path("matrix.yaml").write_text("workloads: [mine.yaml]\n")
+    assert build_request({}, Path("matrix.yaml")).workloads == ("mine.yaml",)
+
+
+def test_every_word_that_names_nothing_is_told_with_its_line() -> None:
+    config = matrix(
+        Path("here"),
+        "workloads:\n  - mlp\n  - lenett\n  - mien.yaml\nplugins: [alpha, 'no plugin']\n"
+        "models: [nett.py:make, nonsense]\n",
+    )
+    Path("here/mine.yaml").write_text(WORKLOAD)
+    Path("here/net.py").write_text("")
+    with pytest.raises(RequestError, match=r"here/matrix\.yaml has 5 errors") as caught:
+        build_request({}, config)
+    for said in (
+        "matrix.yaml:3: workloads[1]: there is no workload 'lenett' – did you mean 'lenet'?",
+        "matrix.yaml:4: workloads[2]: there is no file mien.yaml – did you mean 'mine.yaml'?",
+        "matrix.yaml:5: plugins[1]: 'no plugin' does not name a framework plugin",
+        "matrix.yaml:6: models[0]: there is no file nett.py – did you mean 'net.py'?",
+        "matrix.yaml:6: models[1]: 'nonsense' does not name a model",
+    ):
+        assert said in caught.value.cause
+
+
+def test_a_path_that_holds_from_the_current_folder_is_told_as_it_should_be() -> None:
+    config = matrix(Path("here"), "workloads: [mine.yaml]\n")
+    Path("mine.yaml").write_text(WORKLOAD)
+    with pytest.raises(RequestError, match=r"matrix\.yaml:1: workloads\[0\]: there is no file") as caught:
+        build_request({}, config)
+    assert caught.value.next == "from this file it is ../mine.yaml"
+
+
+def test_a_word_in_place_of_a_list_is_told_how_to_write_it() -> None:
+    config = matrix(Path("here"), "workloads: mlp\n")
+    with pytest.raises(RequestError, match=r"matrix\.yaml:1: workloads: expected a list") as caught:
+        build_request({}, config)
+    assert caught.value.next == "write [mlp]"
+
+
+def test_what_a_flag_replaces_is_not_looked_at() -> None:
+    config = matrix(Path("here"), "workloads: [gone.yaml]\nepochs: 5\n")
+    request = build_request({"workloads": ("mlp",)}, config)
+    assert (request.workloads, request.epochs) == (("mlp",), 5)

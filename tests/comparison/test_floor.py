@@ -10,6 +10,7 @@ import pytest
 
 from fwprof.comparison import floor, summarize
 from fwprof.errors import StoreError
+from fwprof.records import MeasuredSession
 
 MS = 1_000_000.0
 
@@ -103,3 +104,18 @@ def test_without_a_variable_the_users_state_folder_is_used(monkeypatch: pytest.M
     monkeypatch.delenv("FWPROF_STATE")
     assert floor.floor_path().name == "noise-floor.jsonl"
     assert "fwprof" in str(floor.floor_path().parent)
+
+
+def test_what_another_run_measured_and_keeps_itself_is_left_out(build: Any) -> None:
+    pairs = [
+        build.measurement([MS] * 10, number, replica=is_replica)
+        for number in (0, 1)
+        for is_replica in (False, True)
+    ]
+    sessions = tuple(
+        MeasuredSession(group="all", session=number, run=run, finished="2026-01-01T00:00:00+00:00")
+        for number, run in enumerate(("01A", "run"))
+    )
+    result = build.run(build.cell("a", measurements=tuple(pairs)), sessions=sessions)
+    assert {one.session for one in floor.control_ratios(result)} == {0, 1}
+    assert {one.session for one in floor.own_ratios(result)} == {1}

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fwprof.comparison.labels import labels_of
-from fwprof.records import LABELS, HostCounters, Schedule
+from fwprof.records import LABELS, HostCounters, MeasuredSession, Schedule
 
 MS = 1_000_000
 CALM = [MS + 1000 * (index % 3) for index in range(12)]
@@ -85,3 +85,15 @@ def test_stored_labels_and_those_of_the_plugin_are_kept_in_one_order(build: Any)
     found = labels(build.run(cell))
     assert found == ("synthetic_data", "whole_graph", "example.odd")
     assert set(found) - set(LABELS) == {"example.odd"}
+
+
+def test_sessions_of_two_runs_are_labelled_and_those_of_one_are_not(build: Any) -> None:
+    result = build.run(build.cell("a", CALM, CALM), build.cell("b", CALM, CALM))
+    sessions = tuple(
+        MeasuredSession(group="all", session=number, run=run, finished="2026-01-01T00:00:00+00:00")
+        for number, run in enumerate(("01A", "run"))
+    )
+    mixed = msgspec.structs.replace(result, sessions=sessions)
+    assert all("resumed" in labels for labels in labels_of(mixed).values())
+    whole = msgspec.structs.replace(result, sessions=sessions[:1])
+    assert all("resumed" not in labels for labels in labels_of(whole).values())

@@ -194,6 +194,12 @@ FILES = {
     "broken.py": "def make(:\n",
     "wrong_type.yaml": "name: mine\ninput:\n  shape: [4]\nclasses: three\nlayers:\n  - dense: {units: 3}\n",
     "unknown_key.yaml": "name: mine\ninput:\n  shape: [4]\nclases: 3\nlayers:\n  - dense: {units: 3}\n",
+    "words.yaml": "workloads: [mlp-small,\n  lenett]\nplugins: [fake fake]\n",
+    "no_list.yaml": "workloads: mlp\nplugins: [fake]\n",
+    "same_name.yaml": (
+        "name: mlp\ninput: {shape: [4]}\nlayers: [{kind: dense, units: 2}]\nclasses: 2\n"
+        "optimizer: {kind: sgd, learning_rate: 0.1}\n"
+    ),
     "config.yaml": "workloads: [mlp-small]\nplugin: [fake]\n",
     "bomb.yaml": "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
     + "".join(

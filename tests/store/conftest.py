@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fwprof.records import Block, Description, Startup, frames
+from fwprof.records import Block, Description, Measured, Startup, frames
 from fwprof.store import RunFolder
 from fwprof.testing.samples import sample_result
 
@@ -19,7 +19,7 @@ STORED = sample_result(3)
 def begun(tmp_path: Path) -> Callable[..., RunFolder]:
     """Create the folder of a run whose plan has these fields."""
 
-    def create(run_id: str = "01RUN", **fields: Any) -> RunFolder:
+    def create(run_id: str = "01RUN", measured: Measured | None = None, **fields: Any) -> RunFolder:
         request = msgspec.structs.replace(STORED.plan.request, output=str(tmp_path))
         plan = msgspec.structs.replace(STORED.plan, request=request, run_id=run_id, **fields)
         groups = [
@@ -31,7 +31,7 @@ def begun(tmp_path: Path) -> Callable[..., RunFolder]:
             )
             for group in plan.groups
         ]
-        return RunFolder.create(msgspec.structs.replace(plan, groups=tuple(groups)), STORED.machine)
+        return RunFolder.create(msgspec.structs.replace(plan, groups=tuple(groups)), STORED.machine, measured)
 
     return create
 

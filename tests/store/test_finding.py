@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fwprof.errors import StoreError
+from fwprof.records import Measured
 from fwprof.store import RunFolder, find_run, list_runs
 
 Begun = Callable[..., RunFolder]
@@ -17,7 +18,8 @@ Begun = Callable[..., RunFolder]
 def three(begun: Begun, tmp_path: Path) -> Path:
     """A folder with three runs: complete, interrupted, unreadable."""
     begun("01AAAA").finish(is_interrupted=False)
-    begun("01AABB")
+    with begun("01AABB"):
+        pass
     (begun("01CCCC").path / "plan.json").write_text("{")
     (tmp_path / "notes.txt").write_text("not a run")
     (tmp_path / "empty").mkdir()
@@ -73,3 +75,20 @@ def test_a_beginning_of_several_names_them(three: Path) -> None:
 def test_a_beginning_of_none_says_how_many_there_are(three: Path) -> None:
     with pytest.raises(StoreError, match="no run begins with 'zz'"):
         find_run("zz", three)
+
+
+def test_a_run_that_is_measured_now_is_not_taken_for_an_interrupted_one(begun: Begun, tmp_path: Path) -> None:
+    with begun("01AAAA"):
+        assert [run.state for run in list_runs(tmp_path)] == ["running"]
+    assert [run.state for run in list_runs(tmp_path)] == ["interrupted"]
+
+
+def test_a_run_that_was_asked_to_stop_is_interrupted_and_says_what_resumed_it(
+    begun: Begun, tmp_path: Path
+) -> None:
+    begun("01AAAA").finish(is_interrupted=True)
+    begun("01BBBB", measured=Measured(run="01AAAA")).finish(is_interrupted=False)
+    assert [(run.state, run.resumed_by) for run in list_runs(tmp_path)] == [
+        ("interrupted", "01BBBB"),
+        ("complete", ""),
+    ]

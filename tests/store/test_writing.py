@@ -34,7 +34,8 @@ def test_two_ids_of_one_moment_differ() -> None:
 
 def test_a_run_begins_with_its_plan_on_disk(tmp_path: Path) -> None:
     folder = RunFolder.create(in_(tmp_path), RESULT.machine)
-    assert sorted(path.name for path in folder.path.iterdir()) == ["cells", "machine.json", "plan.json"]
+    names = sorted(path.name for path in folder.path.iterdir())
+    assert names == ["cells", "lock", "machine.json", "plan.json"]
     assert load_run(folder.path).plan == folder.plan
 
 
