@@ -6,17 +6,16 @@ lives inside one worker process. Shapes leave out nothing: `(batch, …)` is wri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from fwprof.records import CheckpointPart, Description, ResolvedLayer, Scalar, Workload
+from fwprof.records import CheckpointPart, Description, Pipeline, ResolvedLayer, Scalar, Workload
 from fwprof.records.measurement import Reading
 from fwprof.records.plan import CellPlan
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
@@ -24,12 +23,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "Clock",
+    "DataPipeline",
     "Format",
     "Gradients",
     "LoadedWorkload",
     "Meter",
     "Model",
     "Options",
+    "PipelineData",
     "Programs",
     "Result",
     "Staged",
@@ -84,6 +85,57 @@ class LoadedWorkload:
 
 
 @dataclass(frozen=True)
+class PipelineData:
+    """The training samples that a data pipeline reads: files, since its workers map them themselves.
+
+    A worker process that was handed an array would hold a copy of all samples; this can be pickled.
+
+    Args:
+        inputs: `.npy` file of `(samples, *stored shape)`, float32 or int64.
+        targets: `.npy` file of `(samples, …)`, as a `Batch` has them.
+        batch_size: samples in a batch; what is left over at the end of an epoch is dropped.
+        pipeline: workers, order and transforms; it fits the samples and the workload's input.
+        seed: of order and transforms.
+    """
+
+    inputs: Path
+    targets: Path
+    batch_size: int
+    pipeline: Pipeline
+    seed: int = 0
+
+    def open(self) -> tuple[Array, Array]:
+        """Return inputs and targets as read-only arrays, memory-mapped by the calling process."""
+        import numpy as np
+
+        # Plain arrays: frameworks do not know the subclass of a memory-mapped one.
+        mapped = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (self.inputs, self.targets))
+        inputs, targets = (np.asarray(array) for array in mapped)
+        return inputs, targets
+
+
+class DataPipeline(Protocol):
+    """Optional, returned by a model's `pipeline(data)`: the framework's own way to make batches.
+
+    Each `iter()` is one epoch of staged batches. An epoch may be left before its end, and the next
+    one begins at its own first batch all the same. `basis` says in a few words what it is made of.
+    """
+
+    @property
+    def basis(self) -> str:
+        """Return what it is made of, in a few words: `DataLoader, 2 workers (fork)`."""
+        ...
+
+    def __iter__(self) -> Iterator[Staged]:
+        """Begin an epoch: staged batches, each with its copy to the device at least begun."""
+        ...
+
+    def close(self) -> None:
+        """End the workers."""
+        ...
+
+
+@dataclass(frozen=True)
 class Options:
     """What `build_model` may need besides the workload.
 
@@ -125,6 +177,9 @@ class Model(Protocol):
     It may also have `formats()`, which returns name → `Format`: the ways in which users of the
     framework write checkpoints. Names are of a-z, 0-9 and _. Without it `save` and `restore` are
     the only one, called `default`.
+
+    And `pipeline(data)`, which takes a `PipelineData` and returns a `DataPipeline`: batches
+    as a good user of the framework makes them. Without it the core slices the samples and stages them.
     """
 
     def stage(self, batch: Any) -> Staged:

@@ -11,6 +11,7 @@ from math import ceil
 
 from fwprof import planning
 from fwprof.records import HOST, CellPlan, Group, Measured, Record, RunPlan
+from fwprof.workloads.pipelines import has_pipeline, pipeline_seconds
 
 AT_ONCE = 2
 """Workers that are not timed live so many at a time; more would only wait for each other."""
@@ -68,6 +69,7 @@ def estimate(plan: RunPlan, measured: Measured | None = None) -> Mapping[str, Co
         "memory": _memory(plan, measured),
         "training": _training(plan, measured),
         "checkpoints": _checkpoints(plan, measured),
+        "data pipeline": _pipelines(plan, measured),
         "machine's limits": _limits(plan, measured),
     }
     return {name: cost for name, cost in costs.items() if cost.workers}
@@ -145,6 +147,11 @@ def _checkpoints(plan: RunPlan, measured: Measured) -> Cost:
     cells = _pending(plan, measured, "checkpoint-save") if plan.request.checkpoints else []
     workers = 2 * sum(cell.workload.spec is not None for cell in cells)
     return Cost(workers=workers, seconds=workers * (START_SECONDS + CHECKPOINT_SECONDS))
+
+
+def _pipelines(plan: RunPlan, measured: Measured) -> Cost:
+    workers = sum(has_pipeline(plan, cell) for cell in _pending(plan, measured, "pipeline"))
+    return Cost(workers=workers, seconds=workers * (START_SECONDS + pipeline_seconds(plan)))
 
 
 def _epoch_seconds(cell: CellPlan) -> float:

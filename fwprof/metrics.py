@@ -101,6 +101,26 @@ METRICS = _table(
         kind="derived",
     ),
     Metric(
+        name="data_stall",
+        unit="ns",
+        better="lower",
+        meaning="what waiting for the framework's own data pipeline adds to a pipelined step",
+        kind="marginal",
+    ),
+    Metric(
+        name="pipeline_epoch_time",
+        unit="ns",
+        better="lower",
+        meaning="one epoch of training steps through the framework's own data pipeline",
+    ),
+    Metric(
+        name="pipeline_throughput",
+        unit="samples/s",
+        better="higher",
+        meaning="samples of an epoch over its time through the data pipeline",
+        kind="derived",
+    ),
+    Metric(
         name="import_time",
         unit="ns",
         better="lower",
@@ -190,6 +210,12 @@ METRICS = _table(
         better="lower",
         meaning="what the model needs: host_peak minus host_import",
         kind="derived",
+    ),
+    Metric(
+        name="pipeline_peak",
+        unit="bytes",
+        better="lower",
+        meaning="peak resident memory of the process group that trains through the data pipeline",
     ),
     Metric(
         name="device_process_memory",

@@ -38,6 +38,7 @@ from fwprof.records import (
 from fwprof.selection import FoundDevices, Framework
 from fwprof.workloads.data import count_samples, take_samples
 from fwprof.workloads.data.sources import choose_data
+from fwprof.workloads.pipelines import has_loops, with_workers
 
 MAX_SECONDS: Mapping[Budget, float] = {"quick": 20.0, "default": 90.0, "thorough": 90.0}
 """Warm-up and rounds of one group and session; `thorough` has five sessions of it."""
@@ -56,6 +57,7 @@ LIMITS: Mapping[StageName, float] = {
     "energy": 300.0,
     "train": 36_000.0,
     "checkpoint": 1800.0,
+    "pipeline": 300.0,
     "finish": 30.0,
 }
 """Default wall-clock limit of each stage, seconds: an order of magnitude above what is usual."""
@@ -221,7 +223,7 @@ def _works(request: RunRequest) -> Sequence[_Work]:
         _require_file(model)
     names = request.workloads or (() if request.models else workloads.QUICK_SET)
     names = tuple(dict.fromkeys(names))
-    specs = [workloads.find_workload(name, request.overrides) for name in names]
+    specs = [workloads.find_workload(name, with_workers(request)) for name in names]
     works = [
         _Work(spec.name, spec.name, choose_data(spec, request.data), None, request.seed) for spec in specs
     ]
@@ -306,10 +308,9 @@ def _batch_sizes(request: RunRequest, work: _Work, device: Device) -> Sequence[i
 
 
 def _data_sizes(request: RunRequest, work: _Work) -> Sequence[int | None]:
-    if work.spec is None and request.data is not None:
-        raise _not_for_own_model("--data")
-    if work.spec is None and request.data_sizes:
-        raise _not_for_own_model("--data-size")
+    asked = {"--data": request.data, "--data-size": request.data_sizes, "--pipeline": has_loops(request)}
+    if work.spec is None and any(asked.values()):
+        raise _not_for_own_model(next(option for option, value in asked.items() if value))
     return request.data_sizes or (None,)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from fwprof.choices import read_choice
 from fwprof.contracts import (
     Batch,
+    DataPipeline,
     Format,
     Gradients,
     LoadedWorkload,
@@ -15,6 +16,7 @@ from fwprof.contracts import (
     Model,
     Options,
     PeakKernels,
+    PipelineData,
     Programs,
     Result,
     Staged,
@@ -34,14 +36,17 @@ from fwprof.records import (
     Scalar,
     Workload,
 )
+from fwprof.records import pipeline as transforms
 from fwprof.records import workload as layers
 from fwprof.workloads.language import sample_shape, walk
 from fwprof.workloads.native import Part, endless_batches, read_parts
+from fwprof.workloads.pipelines import Samples
 
 __all__ = [
     "API_VERSION",
     "Batch",
     "CellPlan",
+    "DataPipeline",
     "Description",
     "Device",
     "Format",
@@ -53,6 +58,7 @@ __all__ = [
     "Options",
     "Part",
     "PeakKernels",
+    "PipelineData",
     "PluginUnavailableError",
     "Programs",
     "Reading",
@@ -60,6 +66,7 @@ __all__ = [
     "ResolvedLayer",
     "Result",
     "RunResult",
+    "Samples",
     "Scalar",
     "Staged",
     "UnsupportedError",
@@ -72,5 +79,6 @@ __all__ = [
     "read_choice",
     "read_parts",
     "sample_shape",
+    "transforms",
     "walk",
 ]

@@ -102,6 +102,8 @@ class Worker:
                 self._train(epochs)
             case frames.SaveCheckpoints() | frames.RestoreCheckpoints() | frames.SaveWeights():
                 self._checkpoint(order)
+            case frames.RunPipeline():
+                self._run_pipeline(order)
             case frames.MeasureLimits():
                 self._measure_limits(order)
             case frames.ListDevices(plugin=plugin):
@@ -273,6 +275,22 @@ class Worker:
 
         self._enter("checkpoint")
         serve(order, self._opened.model, self._opened.programs, self._staged, self._clock, self._send)
+
+    def _run_pipeline(self, order: frames.RunPipeline) -> None:
+        from fwprof.execution.pipeline import measure_pipeline
+        from fwprof.workloads.pipelines import locate_data
+
+        cell, opened = self._cell, self._opened
+        assert cell is not None
+        assert cell.workload.spec is not None
+        assert cell.batch_size is not None
+        self._enter("pipeline")
+        data = locate_data(self._inputs, cell.workload.spec, cell.batch_size, cell.seed)
+        meters = self._host_meters(["memory"])
+        measure_pipeline(
+            opened.model, opened.programs, self._staged, data, self._clock, meters, order, self._send
+        )
+        self._send(frames.Finished())
 
     def _measure_limits(self, order: frames.MeasureLimits) -> None:
         from fwprof import host

@@ -32,6 +32,7 @@ NOTE = "<!-- Written by tools/generate_reference.py from the code; change the co
 DOORS = {
     "request": "What the user asked for, in the user's words.",
     "workload": "The model language: what a workload YAML file holds.",
+    "pipeline": "A part of a workload: how its data become batches.",
     "plan": "The request resolved: `plan.json`, and the one document a worker is started from.",
     "measurement": "Raw numbers, as the worker measured them.",
     "checkpoint": "Checkpoints, as two processes measured them.",
@@ -48,8 +49,22 @@ SCHEMAS = {
 SECTION = re.compile(r"^(Args|Returns|Raises):$\n", re.MULTILINE)
 FACT = re.compile(r"^(Called|Kind):(.*)$", re.MULTILINE)
 ENTRY = re.compile(r"^(\w+):", re.MULTILINE)
-PROTOCOLS = (contracts.Model, contracts.Programs, contracts.Meter, contracts.PeakKernels)
-OFFERED = (plugin.Format, plugin.read_choice, plugin.read_parts, plugin.Part, plugin.endless_batches)
+PROTOCOLS = (
+    contracts.Model,
+    contracts.Programs,
+    contracts.DataPipeline,
+    contracts.Meter,
+    contracts.PeakKernels,
+)
+OFFERED = (
+    plugin.Format,
+    plugin.read_choice,
+    plugin.read_parts,
+    plugin.Part,
+    plugin.endless_batches,
+    plugin.PipelineData,
+    plugin.Samples,
+)
 
 
 def main() -> None:

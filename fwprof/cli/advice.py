@@ -111,6 +111,8 @@ def command(request: RunRequest, **changes: object) -> str:
         ]
     for stage, seconds in request.limits.items():
         words += ["--limit", f"{stage}={seconds:g}"]
+    if request.pipeline:
+        words.append("--pipeline")
     if not request.memory:
         words.append("--no-memory")
     words += ["--checkpoints"] * request.checkpoints + ["--save-weights"] * request.save_weights
@@ -131,6 +133,7 @@ _SINGLE = {
     "--epochs": "epochs",
     "--training-seeds": "training_seeds",
     "--target-accuracy": "target_accuracy",
+    "--workers": "workers",
     "--seed": "seed",
     "--schedule": "schedule",
     "--processes": "processes",

@@ -121,6 +121,13 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
     help="Also save and restore, in every format: time, size, and the next losses.",
 )
 @_option("--save-weights", is_flag=True, help="Keep the trained parameters, for any framework to start from.")
+@_option("--pipeline", is_flag=True, help="Also loop over the data through each framework's own pipeline.")
+@_option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(0, 64),
+    help="Workers of that pipeline, instead of the workload's own; implies --pipeline.",
+)
 @_option("--half-width", metavar="SHARE", help="Stop when the 95 % interval is ± this narrow.  [default: 5%]")
 @_option(
     "--max-seconds",

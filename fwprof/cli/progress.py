@@ -32,7 +32,17 @@ if TYPE_CHECKING:
     from fwprof.records import RunPlan
 
 _HEARTBEAT_SECONDS = 5.0
-_STAGES_SHOWN = ("import", "build", "verify", "first_step", "warm_up", "memory", "energy", "train")
+_STAGES_SHOWN = (
+    "import",
+    "build",
+    "verify",
+    "first_step",
+    "warm_up",
+    "memory",
+    "energy",
+    "train",
+    "pipeline",
+)
 
 
 class Progress:

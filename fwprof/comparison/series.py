@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fwprof.comparison.pipeline import PIPELINE_METRICS, pipeline_value
 from fwprof.comparison.training import TIMES, training_values
 from fwprof.records import Block, CellPlan, CellResult, Measurement, ProgramName, Reading
 from fwprof.statistics import median, quantile
@@ -132,6 +133,8 @@ def session_values(
     if metric in TIMES:
         epochs = training_values(cell)[metric]
         return {0: median(epochs)} if epochs else {}
+    if metric in PIPELINE_METRICS:
+        return _found({0: pipeline_value(cell, plan, metric, batch_size(cell, plan))})
     processes = (cell.readings, *cell.further_readings)
     return _found({number: _reading(readings, metric) for number, readings in enumerate(processes)})
 

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from fwprof.comparison.checkpoints import checkpoint_metrics, judge_checkpoints
+from fwprof.comparison.pipeline import pipeline_metrics
 from fwprof.comparison.series import (
     FIRST_RESULT,
     SPREAD,
@@ -105,6 +106,7 @@ def summarize_cell(
         split_disagreement=_disagreement(split, metrics),
         target_accuracy=target_accuracy(plan, request) if cell.training else None,
         targets=targets_of(cell, plan, request),
+        pipeline=cell.pipeline,
         checks=tuple(
             check
             for measurement in cell.measurements
@@ -155,6 +157,7 @@ def metrics_of(subject: Subject) -> dict[str, MetricValue]:
     step, workload = metrics["step_time"].p50, subject.plan.workload
     metrics["share_of_best_gemm"] = _share("share_of_best_gemm", workload.flops, step, subject, "best_gemm")
     metrics["share_of_copy"] = _share("share_of_copy", workload.traffic_bytes, step, subject, "best_copy")
+    metrics |= pipeline_metrics(subject.cell, subject.plan, batch_size(subject.cell, subject.plan))
     named = _api_times(subject) | checkpoint_metrics(subject.cell)
     order = [each for name in METRICS for each in _entries(name, named)]
     order += sorted(set(subject.cell.readings) - set(METRICS))

@@ -43,6 +43,17 @@ def take_readings(
     return _per_step(readings, steps)
 
 
+@contextmanager
+def watched(meters: Sequence[Meter], rate_hz: float) -> Iterator[dict[str, Reading]]:
+    """Have meters look at what is done inside; their readings are in the mapping afterwards."""
+    readings: dict[str, Reading] = {}
+    for meter in meters:
+        meter.start()
+    with _sampling(meters, rate_hz):
+        yield readings
+    readings.update({name: reading for meter in meters for name, reading in meter.stop().items()})
+
+
 def _window(meters: Sequence[Meter]) -> dict[str, Reading]:
     """Open and close an empty window: what cannot be read says so at once."""
     for meter in meters:

@@ -25,7 +25,8 @@ from fwprof.launcher.guard import Guard
 from fwprof.launcher.link import Link, WorkerEnded
 from fwprof.launcher.process import Switchboard, WorkerProcess
 from fwprof.records import CellPlan, Device, Failure, PluginRef, Reading, frames
-from fwprof.store.layout import MEMORY, TRAINING, nth_journal
+from fwprof.store.layout import DATA_PIPELINE, MEMORY, TRAINING, nth_journal
+from fwprof.workloads.pipelines import pipeline_seconds
 
 R = TypeVar("R")
 
@@ -118,6 +119,18 @@ def _train(context: RunContext, cell: CellPlan, epochs: int, number: int) -> Fai
     finally:
         context.close([worker])
     return worker.failure
+
+
+def run_pipeline(context: RunContext, cell: CellPlan) -> None:
+    """Train one cell through its framework's own data pipeline, in a fresh process, and keep every loop."""
+    worker = context.open_worker(cell, DATA_PIPELINE)
+    try:
+        if context.open_cell(worker, (), with_data=True):
+            seconds = pipeline_seconds(context.plan)
+            worker.ask(frames.RunPipeline(seconds=seconds, rate_hz=SAMPLE_HZ), frames.Finished)
+        worker.finish()
+    finally:
+        context.close([worker])
 
 
 def measure_limits(context: RunContext, cells: Sequence[CellPlan]) -> dict[str, Reading]:

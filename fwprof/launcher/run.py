@@ -16,7 +16,8 @@ from fwprof.launcher.presets import Presets
 from fwprof.launcher.schedules import run_session
 from fwprof.records import CellPlan, RunResult
 from fwprof.store import RunFolder
-from fwprof.store.layout import CHECKPOINT_SAVE, MEMORY, TRAINING, nth_journal
+from fwprof.store.layout import CHECKPOINT_SAVE, DATA_PIPELINE, MEMORY, TRAINING, nth_journal
+from fwprof.workloads.pipelines import has_pipeline
 
 
 def run_plan(folder: RunFolder, observer: Observer, cancellation: Cancellation) -> RunResult:
@@ -66,6 +67,13 @@ def _measure(context: RunContext) -> None:
         for cell in saved:
             if context.has_figures(cell.id):
                 measure_checkpoints(context, cell)
+    looped = [cell for cell in alive if has_pipeline(plan, cell)]
+    fed = [cell for cell in looped if not measured.has_pass(cell.id, DATA_PIPELINE)]
+    if fed:
+        context.observer(PassStarted(name="data pipeline"))
+        for cell in fed:
+            context.check_cancelled()
+            passes.run_pipeline(context, cell)
     keys = {planning.limits_key(cell) for cell in alive} & planning.limits_keys(plan).keys()
     keys -= measured.limits
     if plan.request.machine_limits and context.is_isolated and keys:

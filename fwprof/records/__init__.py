@@ -17,17 +17,20 @@ from fwprof.records.conformance import CheckedPlugin, CheckOutcome
 from fwprof.records.measurement import (
     Block,
     Check,
+    DataLoop,
     Description,
     EpochTimes,
     Failure,
     Fate,
     HostCounters,
     Measurement,
+    PipelineRun,
     ProgramName,
     Reading,
     Startup,
     TrainingPoint,
 )
+from fwprof.records.pipeline import Pipeline
 from fwprof.records.plan import (
     CellPlan,
     Device,
@@ -94,6 +97,7 @@ __all__ = [
     "Crossing",
     "CurveAgreement",
     "DataChoice",
+    "DataLoop",
     "Description",
     "Device",
     "EpochTimes",
@@ -113,6 +117,8 @@ __all__ = [
     "ModelChoice",
     "NativeModel",
     "Optimizer",
+    "Pipeline",
+    "PipelineRun",
     "PluginRef",
     "Precision",
     "ProgramName",

@@ -13,9 +13,11 @@ from fwprof.records.conformance import CheckOutcome
 from fwprof.records.measurement import (
     Block,
     Check,
+    DataLoop,
     Description,
     EpochTimes,
     Failure,
+    PipelineRun,
     ProgramName,
     Reading,
     Startup,
@@ -112,6 +114,14 @@ class SaveWeights(OrderBase, frozen=True, kw_only=True, tag="save_weights"):
 CheckpointOrder = SaveCheckpoints | RestoreCheckpoints | SaveWeights
 
 
+class RunPipeline(OrderBase, frozen=True, kw_only=True, tag="run_pipeline"):
+    """Train through the framework's own data pipeline, one report a loop, for about `seconds`."""
+
+    seconds: float
+    rate_hz: float
+    """How often memory is looked at, in loops that are not timed."""
+
+
 class MeasureLimits(OrderBase, frozen=True, kw_only=True, tag="measure_limits"):
     """Time the largest matrix products and copies of the machine, for `seconds`."""
 
@@ -166,6 +176,7 @@ Order = (
     | SaveCheckpoints
     | RestoreCheckpoints
     | SaveWeights
+    | RunPipeline
     | MeasureLimits
     | ListDevices
     | Export
@@ -273,6 +284,18 @@ class WeightsSaved(ReportBase, frozen=True, kw_only=True, tag="weights_saved"):
     weights: StoredWeights
 
 
+class PipelineOpened(ReportBase, frozen=True, kw_only=True, tag="pipeline_opened"):
+    """The data pipeline is there; its loops follow."""
+
+    run: PipelineRun
+
+
+class LoopDone(ReportBase, frozen=True, kw_only=True, tag="loop_done"):
+    """One loop through the data pipeline."""
+
+    loop: DataLoop
+
+
 class LimitsMeasured(ReportBase, frozen=True, kw_only=True, tag="limits_measured"):
     """The best matrix product and copy."""
 
@@ -335,6 +358,8 @@ Report = (
     | WentOn
     | CheckpointRestored
     | WeightsSaved
+    | PipelineOpened
+    | LoopDone
     | LimitsMeasured
     | DevicesListed
     | Exported

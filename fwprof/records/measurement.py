@@ -153,6 +153,36 @@ class EpochTimes(Record, frozen=True, kw_only=True):
     """How many of these batches, from the first on, are full: the last one may be smaller."""
 
 
+class DataLoop(Record, frozen=True, kw_only=True):
+    """Training steps through the data pipeline, one wait at the end, and as many on staged batches."""
+
+    number: int
+    """0: the warm one, with nothing beside it."""
+    steps: int
+    """Batches that were taken and trained on."""
+    start_ns: int
+    """From asking for an epoch until its first batch is there."""
+    loop_ns: int
+    """From asking for an epoch until the last step is finished."""
+    staged_ns: int | None = None
+    """As many steps on staged batches, one wait at the end; right before this loop or right after it."""
+
+
+class PipelineRun(Record, frozen=True, kw_only=True):
+    """The pipeline pass of one worker: loops over the data through the framework's own pipeline."""
+
+    basis: str
+    """What the pipeline is made of, in the plugin's words: read back, where it can be."""
+    sample_count: int
+    """Training samples in the data set."""
+    data_bytes: int
+    """Of their inputs and targets, as they are stored."""
+    epoch_steps: int
+    """Full batches in an epoch. Loops of fewer steps were cut short, and figures say what an epoch
+    of them would take."""
+    loops: tuple[DataLoop, ...] = ()
+
+
 class Measurement(Record, frozen=True, kw_only=True):
     """One worker's timing pass: one cell (or its replica) in one session."""
 

@@ -25,6 +25,7 @@ StageName = Literal[
     "energy",
     "train",
     "checkpoint",
+    "pipeline",
     "finish",
 ]
 """The stages of a worker, in order; the ones that limits and failures name."""
@@ -104,6 +105,10 @@ class RunRequest(Record, frozen=True, kw_only=True):
     """Save and restore a checkpoint in each format of the framework, in an untimed pass."""
     save_weights: bool = False
     """Keep the trained parameters in the run's folder, by canonical name."""
+    pipeline: bool = False
+    """Also loop over the data through each framework's own pipeline, in a pass of its own."""
+    workers: Annotated[int, msgspec.Meta(ge=0, le=64)] | None = None
+    """Of the pipeline, instead of what the workload says; asks for the pass too."""
     budget: Budget = "default"
     schedule: ScheduleKind | None = None
     """None: interleaved, unless a device asks for sequential."""

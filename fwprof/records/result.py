@@ -13,6 +13,7 @@ from fwprof.records.measurement import (
     Failure,
     Fate,
     Measurement,
+    PipelineRun,
     Reading,
     TrainingPoint,
 )
@@ -114,6 +115,7 @@ class CellResult(Record, frozen=True, kw_only=True):
     """One a format of the framework; empty: not asked for."""
     weights: StoredWeights | None = None
     """The trained parameters, where they were to be kept."""
+    pipeline: PipelineRun | None = None
     equivalence: Equivalence = Equivalence()
     labels: tuple[str, ...] = ()
 
@@ -247,6 +249,7 @@ class CellSummary(Record, frozen=True, kw_only=True):
     environment: str
     world_size: int
     data_pipeline: str
+    """Where the timed steps have their batches from; `pipeline` says what fed the loops beside them."""
     trainable: str
     bound: Literal["launch", "compute", "memory", "data"] | None
     training: tuple[TrainingPoint, ...]
@@ -269,6 +272,8 @@ class CellSummary(Record, frozen=True, kw_only=True):
     """The validation accuracy that `targets` and `time_to_accuracy` are about; null: none was set."""
     targets: tuple[TargetTime, ...] = ()
     """One a seed, in order."""
+    pipeline: PipelineRun | None = None
+    """The raw loops through the framework's own data pipeline; null: there was no such pass."""
 
 
 Verdict = Literal["faster", "slower", "no difference shown", "not comparable", "one process"]

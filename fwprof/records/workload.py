@@ -46,6 +46,7 @@ from fwprof.records.layers import (
     Residual,
     TiedDense,
 )
+from fwprof.records.pipeline import Pipeline
 
 __all__ = [
     "Activation",
@@ -236,6 +237,8 @@ class Workload(Record, frozen=True, kw_only=True):
     accumulate: Positive = 1
     """Parts of equal size that a batch is cut into: a step adds up their gradients, then updates once."""
     data: Data = SyntheticData()
+    pipeline: Pipeline = Pipeline()
+    """How batches are made of the data in the pipeline pass."""
     weights: str | None = None
     """An .npz file with the numbers to start from, by canonical name and in canonical layout; relative
     to the YAML file. None: made from the seed."""

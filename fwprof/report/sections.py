@@ -18,6 +18,7 @@ from fwprof.report.equivalence import equivalence_table
 from fwprof.report.layout import Facts, Line, Section
 from fwprof.report.names import CellNames, chosen_name, data_text
 from fwprof.report.origin import origin_rows
+from fwprof.report.pipeline import pipeline_sections
 from fwprof.report.ranking import comparison_sections
 from fwprof.report.settings import presets_rows, same_as, settings_rows
 from fwprof.report.table import Column, Table
@@ -62,6 +63,7 @@ def report(result: RunResult, summary: RunSummary, *, has_blocks: bool = True) -
         Line(heading(result, summary), is_heading=True),
         Facts(tuple(facts)),
         *_figures(cells, names),
+        *pipeline_sections(cells, names),
         *comparison_sections(msgspec.structs.replace(summary, cells=tuple(cells)), names),
         *training_tables(cells, names, has_blocks=has_blocks),
         *checkpoint_sections(cells, names),

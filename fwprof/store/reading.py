@@ -25,6 +25,7 @@ from fwprof.records import (
     MachineFacts,
     MeasuredSession,
     Measurement,
+    PipelineRun,
     ProgramName,
     Reading,
     Record,
@@ -116,6 +117,7 @@ class ReadJournal(Record, frozen=True, kw_only=True):
     restored: tuple[RestoredCheckpoint, ...] = ()
     went_on: frames.WentOn = frames.WentOn(losses=())
     weights: StoredWeights | None = None
+    pipeline: PipelineRun | None = None
 
 
 def read_journal(path: Path, session: int, *, is_replica: bool = False) -> ReadJournal:
@@ -138,6 +140,7 @@ def read_journal(path: Path, session: int, *, is_replica: bool = False) -> ReadJ
     restored: list[RestoredCheckpoint] = []
     went_on = frames.WentOn(losses=())
     weights: StoredWeights | None = None
+    pipeline: PipelineRun | None = None
     is_finished = False
     reports: Iterator[frames.Report] = read_lines(path, frames.Report)  # type: ignore[arg-type]  # a union is no type
     for report in reports:
@@ -170,6 +173,10 @@ def read_journal(path: Path, session: int, *, is_replica: bool = False) -> ReadJ
                 restored.append(report.checkpoint)
             case frames.WeightsSaved():
                 weights = report.weights
+            case frames.PipelineOpened():
+                pipeline = report.run
+            case frames.LoopDone() if pipeline is not None:
+                pipeline = msgspec.structs.replace(pipeline, loops=(*pipeline.loops, report.loop))
             case frames.Failed():
                 failure = failure or report.failure
             case frames.Finished():
@@ -209,6 +216,7 @@ def read_journal(path: Path, session: int, *, is_replica: bool = False) -> ReadJ
         restored=tuple(restored),
         went_on=went_on,
         weights=weights,
+        pipeline=pipeline,
     )
 
 
@@ -252,6 +260,7 @@ def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool, sessions:
         epoch_times=tuple(times for read in passes for times in read.epoch_times),
         checkpoints=_pair_checkpoints(passes),
         weights=next((read.weights for read in passes if read.weights), None),
+        pipeline=next((read.pipeline for read in passes if read.pipeline is not None), None),
         equivalence=equivalence,
         labels=tuple(labels),
     )

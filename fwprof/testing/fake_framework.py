@@ -20,6 +20,7 @@ from fwprof.errors import UnsupportedError
 from fwprof.plugin import (
     Batch,
     CellPlan,
+    DataPipeline,
     Description,
     Device,
     Format,
@@ -29,6 +30,7 @@ from fwprof.plugin import (
     Model,
     Options,
     PeakKernels,
+    PipelineData,
     Programs,
     Versions,
     hookimpl,
@@ -39,6 +41,7 @@ from fwprof.testing.clock import FakeClock, Phases
 from fwprof.testing.fake_formats import formats_of, restore_state, save_state
 from fwprof.testing.fake_kernels import FakeKernels
 from fwprof.testing.fake_meter import CountingMeter
+from fwprof.testing.fake_pipeline import FakePipeline
 from fwprof.testing.native_network import make_native_workload
 from fwprof.testing.numpy_network import Network, Update, without_dropout
 
@@ -153,6 +156,10 @@ class FakeModel:
             np.array(inputs, dtype=np.int64 if self.spec.input.dtype == "int64" else self.dtype),
             np.array(targets, dtype=np.int64 if has_labels else self.dtype),
         )
+
+    def pipeline(self, data: PipelineData) -> DataPipeline:
+        """Return slices of the samples."""
+        return FakePipeline(data, self.stage, self.phases)
 
     def parameters(self) -> Mapping[str, Array]:
         """Return copies of parameters and statistics."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from msgspec.structs import replace
 
-from fwprof.contracts import Gradients, Programs, Result, Staged
+from fwprof.contracts import DataPipeline, Gradients, PipelineData, Programs, Result, Staged
 from fwprof.errors import PluginUnavailableError, UnsupportedError
 from fwprof.records import Description, Scalar, StageName
 from fwprof.records.frames import (
@@ -31,11 +31,13 @@ from fwprof.records.frames import (
     OrderBase,
     RestoreCheckpoints,
     RunBlock,
+    RunPipeline,
     SaveCheckpoints,
     TakeReadings,
     Train,
     WarmUp,
 )
+from fwprof.testing.fake_pipeline import ShortenedPipeline
 
 if TYPE_CHECKING:
     from fwprof.contracts import Array, Format
@@ -62,9 +64,20 @@ FaultName = Literal[
     "echo_settings",
     "leak",
     "forget",
+    "few_batches",
 ]
 LASTING = frozenset(
-    {"nan", "drop_gradients", "no_wait", "retrace", "unsteady", "echo_settings", "leak", "forget"}
+    {
+        "nan",
+        "drop_gradients",
+        "no_wait",
+        "retrace",
+        "unsteady",
+        "echo_settings",
+        "leak",
+        "forget",
+        "few_batches",
+    }
 )
 """Faults that change what programs do from then on; the others strike once."""
 PRINTED_BYTES = 1_000_000_000
@@ -117,6 +130,8 @@ def find_stage(order: OrderBase | None, place: StageName) -> StageName:
             return "train"
         case SaveCheckpoints() | RestoreCheckpoints():
             return "checkpoint"
+        case RunPipeline():
+            return "pipeline"
     return place
 
 
@@ -182,6 +197,11 @@ class FaultyModel:
         if self._options.fault != "forget":
             return formats
         return {name: dataclasses.replace(one, restore=lambda _: None) for name, one in formats.items()}
+
+    def pipeline(self, data: PipelineData) -> DataPipeline:
+        """Return the inner pipeline, shortened where that is the fault."""
+        whole: DataPipeline = self.inner.pipeline(data)
+        return ShortenedPipeline(whole) if self._options.fault == "few_batches" else whole
 
     def catch_up(self) -> None:
         """Wait for the work in flight, as every read from a device does."""

@@ -19,6 +19,7 @@ from fwprof.records.workload import SyntheticData
 from fwprof.workloads.analysis import parameter_count, traffic_bytes, training_flops
 from fwprof.workloads.data.sources import place_data
 from fwprof.workloads.language import is_trimmed, resolve
+from fwprof.workloads.pipelines import check_pipeline
 from fwprof.workloads.weights import read_weights
 
 __all__ = ["QUICK_SET", "batch_size_for", "builtin_names", "find_workload", "plan_workload"]
@@ -69,7 +70,7 @@ def plan_workload(workload: Workload, batch_size: int) -> WorkloadPlan:
     """Return the workload with every shape resolved and its analytic counts for this batch size.
 
     Raises:
-        RequestError: its layers do not fit together, or its weights file does not fit them.
+        RequestError: its layers do not fit together, or its weights file or pipeline does not fit them.
         StoreError: its weights file cannot be read.
     """
     layers = resolve(workload)
@@ -79,6 +80,7 @@ def plan_workload(workload: Workload, batch_size: int) -> WorkloadPlan:
             cause=f"it accumulates the gradients of {workload.accumulate} parts",
             next=f"choose a batch size that is a multiple of {workload.accumulate}",
         )
+    check_pipeline(workload)
     if workload.weights is not None:
         # Read again where it is used; refused now, before anything is measured.
         read_weights(Path(workload.weights), layers)

@@ -1,7 +1,7 @@
 """Carries a workload's numbers from the launcher to a worker, as .npy files in a folder.
 
 Owns the folder's layout: `weights/<name>.npy`, `batches/<n>.inputs.npy` and `.targets.npy`,
-`data/*.npy`, `index.json`. Knows no framework. Nothing in it is ever unpickled.
+`data/*.npy`, `stored/*.npy`, `index.json`. Knows no framework. Nothing in it is ever unpickled.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from fwprof.records import WorkloadPlan
 from fwprof.workloads.data import DataSet, load_data, target_form
 from fwprof.workloads.data.dataset import as_numbers
 from fwprof.workloads.language import parameter_shapes, sample_shape, state_shapes
+from fwprof.workloads.pipelines import stored_shape, stored_workload
 from fwprof.workloads.weights import starting_weights
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ def write_inputs(
             save_array(folder / "batches" / f"{number}.targets.npy", batch.targets)
         for name in _ARRAYS if with_data_set else ():
             _save_samples(folder / "data" / f"{name}.npy", getattr(data, name))
+        if with_data_set and stored_shape(plan.spec) != plan.spec.input.shape:
+            stored = load_data(stored_workload(plan.spec), seed)
+            save_array(folder / "stored" / "train_inputs.npy", stored.train_inputs)
+            save_array(folder / "stored" / "train_targets.npy", stored.train_targets)
         index = {
             "data_set": data.name,
             "is_synthetic": data.is_synthetic,

@@ -38,6 +38,8 @@ def test_a_request_written_as_a_command_reads_back_as_the_same_request(monkeypat
         epochs=3,
         training_seeds=4,
         target_accuracy=0.975,
+        pipeline=True,
+        workers=2,
         budget="thorough",
         schedule="sequential",
         processes=6,

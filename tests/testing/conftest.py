@@ -8,12 +8,15 @@ import pytest
 from fwprof.testing import native_network
 from fwprof.testing.conformance import FRAMEWORK_CHECKS, FrameworkSubject, run_checks
 from fwprof.testing.conformance.framework_formats import FORMAT_CHECKS
+from fwprof.testing.conformance.framework_pipeline import PIPELINE_CHECKS
 from fwprof.testing.conformance.framework_verification import VERIFICATION_CHECKS
 from fwprof.testing.fake_framework import one_thread_more
 
 Check = Callable[[FrameworkSubject], None]
 TIMED_CHECKS: Sequence[Check] = [
-    check for check in FRAMEWORK_CHECKS if check not in (*VERIFICATION_CHECKS, *FORMAT_CHECKS)
+    check
+    for check in FRAMEWORK_CHECKS
+    if check not in (*VERIFICATION_CHECKS, *FORMAT_CHECKS, *PIPELINE_CHECKS)
 ]
 
 
@@ -21,8 +24,8 @@ TIMED_CHECKS: Sequence[Check] = [
 def failed_checks(tmp_path: Path) -> Callable[..., Mapping[str, str]]:
     """Run the framework checks on a plugin: which did not pass, and why.
 
-    Without those of cells that are verified and of checkpoints: what is broken when it is timed is mostly
-    broken there too.
+    Without those of cells that are verified, of checkpoints and of data pipelines: what is broken when it
+    is timed is mostly broken there too.
     """
 
     def run(plugin: object, checks: Sequence[Check] = TIMED_CHECKS) -> Mapping[str, str]:

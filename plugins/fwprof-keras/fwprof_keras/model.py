@@ -94,9 +94,13 @@ class KerasModel(ABC):
 
     def place(self, parts: Iterable[Sequence[Any]]) -> Staged:
         """Return parts of a batch, each of inputs, targets and sample weights, as tensors on the device."""
-        staged = [keras.tree.map_structure(self._place_array, tuple(part)) for part in parts]
+        staged = self.send(parts)
         self.backend.wait(staged)
         return staged
+
+    def send(self, parts: Iterable[Sequence[Any]]) -> Staged:
+        """As `place`, but wait for no copy."""
+        return [keras.tree.map_structure(self._place_array, tuple(part)) for part in parts]
 
     def parameters(self) -> Mapping[str, Array]:
         """Return copies of parameters and batch statistics by canonical name."""

@@ -23,6 +23,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "mode": ("auto", "eager", "compiled"),
     "jit": ("auto", "true", "false"),
     "model": ("auto", "sequential", "functional"),
+    "workers": ("threads", "processes"),
 }
 """Option → the values it takes; the first where it is left out."""
 
@@ -38,12 +39,14 @@ class Mode:
         run_eagerly: as `Model.compile` takes it; None: not asked for.
         jit: as `Model.compile` takes `jit_compile`; None stands for `auto`.
         model: `sequential`, `functional`, or `auto`: sequential where the layers allow it.
+        has_processes: whether the workers of its data pipeline are processes, not threads.
     """
 
     backend: str
     run_eagerly: bool | None = None
     jit: bool | None = None
     model: str = "auto"
+    has_processes: bool = False
 
 
 def read_mode(cell: CellPlan) -> Mode:
@@ -57,10 +60,22 @@ def read_mode(cell: CellPlan) -> Mode:
     run_eagerly = {"auto": None, "eager": True, "compiled": False}[chosen["mode"]]
     jit = {"auto": None, "true": True, "false": False}[chosen["jit"]]
     _check_compilation(backend, run_eagerly, jit)
+    if backend == "jax" and chosen["workers"] == "processes":
+        raise UnsupportedError(
+            "keras:jax cannot have workers=processes",
+            cause="keras forks them, and jax warns that a fork of its process is likely to deadlock",
+            next="leave workers=processes out: threads make the batches",
+        )
     # jax compiles a step with jit_compile or not at all.
     if run_eagerly is False and backend == "jax":
         jit = True
-    return Mode(backend=backend, run_eagerly=run_eagerly, jit=jit, model=chosen["model"])
+    return Mode(
+        backend=backend,
+        run_eagerly=run_eagerly,
+        jit=jit,
+        model=chosen["model"],
+        has_processes=chosen["workers"] == "processes",
+    )
 
 
 def default_backend() -> str:

@@ -14,13 +14,14 @@ from fwprof_keras.formats import whole_model_formats
 from fwprof_keras.layout import write_slots
 from fwprof_keras.model import KerasModel
 from fwprof_keras.network import build_network
+from fwprof_keras.pipeline import DatasetPipeline
 from fwprof_keras.precision import set_dtype
 from fwprof_keras.verification import differences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fwprof.plugin import Batch, Device, LoadedWorkload, Options
+    from fwprof.plugin import Batch, DataPipeline, Device, LoadedWorkload, Options, PipelineData
     from fwprof_keras.backends import Backend, Staged
     from fwprof_keras.modes import Mode
 
@@ -38,6 +39,7 @@ class NeutralModel(KerasModel):
         if workload.spec is None:
             raise UnsupportedError(f"workload {workload.name} has no layers for keras to build")
         cell = options.cell
+        self._has_processes = mode.has_processes
         self._dtype = "float64" if cell.precision == "float64" else "float32"
         set_dtype(self._dtype)
         self._weights = workload.weights
@@ -102,6 +104,14 @@ class NeutralModel(KerasModel):
     def formats(self) -> Mapping[str, Format]:
         """Return keras's whole models beside the weights alone."""
         return {**whole_model_formats(self), **super().formats()}
+
+    def pipeline(self, data: PipelineData) -> DataPipeline:
+        """Return a PyDataset of the samples."""
+        return DatasetPipeline(
+            data,
+            has_processes=self._has_processes,
+            send=lambda batch: self.send(self._cut(batch)),
+        )
 
     def restore_start(self) -> None:
         """Set canonical weights, a fresh optimizer, and the states that random layers draw from."""

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from fwprof.plugin import Format, ResolvedLayer, UnsupportedError, walk
+from fwprof.plugin import Format, PipelineData, ResolvedLayer, UnsupportedError, walk
 from fwprof.plugin import layers as kinds
 from fwprof_tensorflow.formats import no_whole_models
 from fwprof_tensorflow.layout import read_gradient
 from fwprof_tensorflow.model import TensorFlowModel
 from fwprof_tensorflow.network import gelu_in_float64
 from fwprof_tensorflow.neutral import differences, load_data
+from fwprof_tensorflow.pipeline import DatasetPipeline
 from fwprof_tensorflow.settings import read_settings, set_precision
 
 if TYPE_CHECKING:
@@ -155,6 +156,10 @@ class GraphModel(TensorFlowModel):
     def next_batch(self) -> Feed:
         """Fetch one batch from a tf.data pipeline; it stays on the host."""
         return next(self._pipeline)
+
+    def pipeline(self, data: PipelineData) -> DatasetPipeline:
+        """Return a tf.data pipeline of the samples, whose batches stay on the host."""
+        return DatasetPipeline(data, lambda inputs, targets: self._feed(inputs.numpy(), targets.numpy()))
 
     def reset(self) -> None:
         """Restore canonical weights and a fresh optimizer, in place."""

@@ -13,12 +13,13 @@ from fwprof.plugin import Format, ResolvedLayer, UnsupportedError, sample_shape,
 from fwprof.plugin import layers as kinds
 from fwprof_tensorflow.formats import whole_model_formats
 from fwprof_tensorflow.network import build_network
+from fwprof_tensorflow.pipeline import DatasetPipeline
 from fwprof_tensorflow.settings import set_precision
 from fwprof_tensorflow.steps import Steps
 from fwprof_tensorflow.trained import TrainedModel
 
 if TYPE_CHECKING:
-    from fwprof.plugin import Batch, CellPlan, LoadedWorkload, Options
+    from fwprof.plugin import Batch, CellPlan, DataPipeline, LoadedWorkload, Options, PipelineData
     from fwprof_tensorflow.modes import Mode
     from fwprof_tensorflow.places import Place
 
@@ -104,12 +105,14 @@ class NeutralModel(TrainedModel):
 
     def next_batch(self) -> Pair:
         """Fetch one batch from a tf.data pipeline and put it on the device."""
-        inputs, targets = next(self._pipeline)
+        pair = self._copy(*next(self._pipeline))
         if not self.place.is_host:
-            with tf.device(self.place.name):
-                inputs, targets = tf.identity(inputs), tf.identity(targets)
             self.place.wait()
-        return inputs, targets
+        return pair
+
+    def pipeline(self, data: PipelineData) -> DataPipeline:
+        """Return a tf.data pipeline of the samples."""
+        return DatasetPipeline(data, self._copy)
 
     def reset(self) -> None:
         """Restore canonical weights, a fresh optimizer and dropout's streams, all in place."""
@@ -134,6 +137,12 @@ class NeutralModel(TrainedModel):
     def prepare_inputs(self, staged: Pair) -> Any:
         """Return the inputs."""
         return staged[0]
+
+    def _copy(self, inputs: Any, targets: Any) -> Pair:
+        if self.place.is_host:
+            return inputs, targets
+        with tf.device(self.place.name):
+            return tf.identity(inputs), tf.identity(targets)
 
 
 def differences(cell: CellPlan, layers: Sequence[ResolvedLayer]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from fwprof.plugin import UnsupportedError, sample_shape
 from fwprof.plugin import layers as kinds
+from fwprof_torch.epochs import LoaderPipeline
 from fwprof_torch.layout import image_to_torch
 from fwprof_torch.model import TorchModel
 from fwprof_torch.network import build_network
@@ -21,7 +22,7 @@ from fwprof_torch.verification import canonical_step, is_adam, simplify
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fwprof.plugin import Batch, LoadedWorkload, Options, Staged
+    from fwprof.plugin import Batch, DataPipeline, LoadedWorkload, Options, PipelineData, Staged
     from fwprof_torch.modes import Mode
     from fwprof_torch.places import Place
 
@@ -111,6 +112,10 @@ class NeutralModel(TorchModel):
         """Fetch one batch from a DataLoader and put it on the device."""
         return self._place_pair(*next(self._pipeline))
 
+    def pipeline(self, data: PipelineData) -> DataPipeline:
+        """Return a DataLoader of the samples."""
+        return LoaderPipeline(data, self._dtype, is_pinned=not self.place.is_host, send=self._send)
+
     def reset(self) -> None:
         """Restore canonical weights, a fresh optimizer and the seed, all in place."""
         self.load_parameters(self._weights)
@@ -146,9 +151,13 @@ class NeutralModel(TorchModel):
         return values, targets.to(self._dtype if targets.is_floating_point() else torch.int64)
 
     def _place_pair(self, inputs: torch.Tensor, targets: torch.Tensor) -> Staged:
+        staged = self._send(inputs, targets)
+        self.place.wait()
+        return staged
+
+    def _send(self, inputs: torch.Tensor, targets: torch.Tensor) -> Staged:
         device = self.place.device
         staged = inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
-        self.place.wait()
         if self.part_count == 1:
             return staged
         return tuple(zip(*(tensor.chunk(self.part_count) for tensor in staged), strict=True))

@@ -14,11 +14,20 @@ from fwprof.plugin import layers as kinds
 from fwprof_jax.model import JaxModel
 from fwprof_jax.network import apply, make_state
 from fwprof_jax.optimizers import make_optimizer
+from fwprof_jax.pipeline import ThreadPipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from fwprof.plugin import CellPlan, LoadedWorkload, Options, Staged, Workload
+    from fwprof.plugin import (
+        CellPlan,
+        DataPipeline,
+        LoadedWorkload,
+        Options,
+        PipelineData,
+        Staged,
+        Workload,
+    )
     from fwprof_jax.model import Array
     from fwprof_jax.modes import Mode
     from fwprof_jax.network import Params, State
@@ -89,6 +98,10 @@ class NeutralModel(JaxModel):
     def next_batch(self) -> Staged:
         """Slice one batch out of the data in memory and put it on the device."""
         return self.stage(next(self._pipeline))
+
+    def pipeline(self, data: PipelineData) -> DataPipeline:
+        """Return batches that threads make ahead."""
+        return ThreadPipeline(data, self.convert, self.device)
 
     def predict(self, staged: Staged) -> Array:
         """Return the logits `(batch, classes)` in inference mode."""
