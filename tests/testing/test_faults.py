@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import get_args
 
 import msgspec
+import numpy as np
 import psutil
 import pytest
 
 from fwprof.errors import PluginUnavailableError, UnsupportedError
-from fwprof.plugin import Options
+from fwprof.plugin import Options, PipelineData, transforms
 from fwprof.records import Schedule
-from fwprof.records.frames import CheckAnswers, Open, RunBlock, TakeReadings, Train, WarmUp
+from fwprof.records.frames import CheckAnswers, Open, RunBlock, RunPipeline, TakeReadings, Train, WarmUp
 from fwprof.testing import faults
 from fwprof.testing.clock import FakeClock
 from fwprof.testing.conformance.cases import load_case, plan_of
@@ -32,6 +33,7 @@ ORDERS = {
     "memory": TakeReadings(pass_name="memory", seconds=1, rate_hz=1),
     "energy": TakeReadings(pass_name="energy", seconds=1, rate_hz=1),
     "train": Train(epochs=1),
+    "pipeline": RunPipeline(seconds=1, rate_hz=1),
 }
 
 
@@ -265,6 +267,15 @@ def test_a_hung_process_ends_by_a_kill_alone(tmp_path, fault):
         process.kill()
     process.communicate(timeout=60)
     assert process.returncode == (-signal.SIGKILL if fault == "hang_gil" else -signal.SIGINT)
+
+
+def test_a_shortened_pipeline_ends_each_epoch_after_one_batch(tmp_path):
+    np.save(tmp_path / "inputs.npy", np.zeros((8, 12), np.float32))
+    np.save(tmp_path / "targets.npy", np.zeros(8, np.int64))
+    data = PipelineData(tmp_path / "inputs.npy", tmp_path / "targets.npy", 2, transforms.Pipeline())
+    for options, steps in (({}, 4), ({"fault": "few_batches"}, 1)):
+        pipeline = build(tmp_path, **options)[0].pipeline(data)
+        assert [len(list(pipeline)) for _ in range(2)] == [steps, steps]
 
 
 def test_every_fault_has_a_test_here():
