@@ -139,6 +139,16 @@ def runnable_tasks() -> int | None:
     return parse_runnable(_text(ROOT / "proc/loadavg"))
 
 
+def is_runnable(pid: int) -> bool:
+    """Return whether a thread of the process runs or waits for a core; False where it is not readable.
+
+    Source: Linux, Documentation/filesystems/proc.rst, table 1-4: the state stands behind the name,
+    which is in parentheses and may hold any character.
+    """
+    stats = (_text(path) for path in (ROOT / f"proc/{pid}/task").glob("*/stat"))
+    return any(text.rpartition(") ")[2].startswith("R") for text in stats)
+
+
 def parse_runnable(text: str) -> int | None:
     """Return the number of runnable tasks from the text of /proc/loadavg.
 

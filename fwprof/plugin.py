@@ -40,7 +40,7 @@ from fwprof.records import pipeline as transforms
 from fwprof.records import workload as layers
 from fwprof.workloads.language import sample_shape, walk
 from fwprof.workloads.native import Part, endless_batches, read_parts
-from fwprof.workloads.pipelines import Samples
+from fwprof.workloads.pipelines import Samples, resize
 
 __all__ = [
     "API_VERSION",
@@ -78,6 +78,7 @@ __all__ = [
     "machine_facts",
     "read_choice",
     "read_parts",
+    "resize",
     "sample_shape",
     "transforms",
     "walk",

@@ -331,3 +331,17 @@ def test_numpy_kernels_name_their_library() -> None:
     kernels: PeakKernels = host.numpy_peak_kernels()
     assert kernels.library.startswith("numpy/")
     assert len(kernels.library) > len("numpy/")
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"), [("SR", True), ("SS", False), ("", False)], ids=["one runs", "none", "not here"]
+)
+def test_a_process_is_runnable_where_one_of_its_threads_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: str, expected: bool
+) -> None:
+    for number, state in enumerate(states):
+        task = tmp_path / "proc" / "7" / "task" / str(number)
+        task.mkdir(parents=True)
+        (task / "stat").write_text(f"{number} (a) R name) {state} 1 1 1")
+    monkeypatch.setattr(host, "ROOT", tmp_path)
+    assert host.is_runnable(7) is expected

@@ -253,7 +253,7 @@ def settle(pids: Sequence[int | None], cap_ns: int) -> None:
     """Wait until processes use no CPU: thread pools spin on for some ms after their last work.
 
     Two signs are taken: that the machine has nothing to run, seen at once; or, where something
-    else keeps it busy, that the processes' CPU clocks stand still.
+    else keeps it busy, that the processes' CPU clocks stand still, and none of them waits for a core.
 
     Args:
         pids: the processes; None is left out.
@@ -272,6 +272,9 @@ def settle(pids: Sequence[int | None], cap_ns: int) -> None:
         more_ns = _cpu_ns(others) - used_ns
         if more_ns > STILL_SHARE * STILL_NS:
             used_ns, still_since_ns = used_ns + more_ns, now_ns
+        elif now_ns - still_since_ns >= STILL_NS and any(map(host.is_runnable, others)):
+            # Still, but only since others have the cores: it goes on as soon as it gets one.
+            still_since_ns = now_ns
 
 
 def _cpu_ns(pids: Sequence[int]) -> int:

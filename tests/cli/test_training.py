@@ -127,7 +127,7 @@ def test_the_table_shows_curves_beside_each_other(trained: subprocess.CompletedP
     assert "the final validation accuracy is the same (means of 2 seeds)" in trained.stdout
     assert "85 % accuracy   fake:eager: after " in trained.stdout
     assert "no ranking is claimed" in trained.stdout
-    assert "and 5 epochs a cell and seed (2 seeds)" in trained.stderr
+    assert "with 5 epochs a cell and seed (2 seeds)" in trained.stderr
 
 
 def test_a_dumb_terminal_gets_no_blocks(fwprof: Command, trained: Any) -> None:

@@ -278,6 +278,20 @@ def test_a_shortened_pipeline_ends_each_epoch_after_one_batch(tmp_path):
         assert [len(list(pipeline)) for _ in range(2)] == [steps, steps]
 
 
+def test_a_restore_can_bring_nothing_back(tmp_path):
+    def restored(**options):
+        model, programs, staged = build(tmp_path, **options)
+        format_ = next(iter(model.formats().values()))
+        format_.save(tmp_path / "saved")
+        saved = model.parameters()
+        programs.run(staged)
+        format_.restore(tmp_path / "saved")
+        return all(np.array_equal(saved[name], value) for name, value in model.parameters().items())
+
+    assert restored()
+    assert not restored(fault="forget")
+
+
 def test_every_fault_has_a_test_here():
     source = Path(__file__).read_text(encoding="utf-8")
     assert [name for name in get_args(faults.FaultName) if f'"{name}"' not in source] == []

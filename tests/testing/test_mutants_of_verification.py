@@ -19,6 +19,7 @@ MUTANTS = []
 """A broken plugin, and the checks that it fails with their messages."""
 ANSWERS = "verified_answers_agree_with_the_reference"
 STEPS = "verified_steps_take_the_canonical_form"
+RESIZES, CROPS = "pipeline_resizes_as_defined", "pipeline_crops_and_flips"
 TIMED = "sequences_agree_with_the_reference"
 
 
@@ -74,6 +75,8 @@ fails(
     **{
         ANSWERS: "verified outputs of image is off by",
         STEPS: "verified parameters of image: 1.kernel is off by",
+        RESIZES: "what a model answers to resized images is off by",
+        CROPS: "the pipeline gives what is in no sample",
     }
 )(with_network(FlattensChannelsFirst))
 

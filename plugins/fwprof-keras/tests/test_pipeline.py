@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fwprof.plugin import PipelineData, UnsupportedError, layers
-from fwprof.records import Pipeline
+from fwprof.plugin import PipelineData, UnsupportedError, layers, transforms
 from fwprof.testing.small import make_workload
 from fwprof_keras.modes import read_mode
 
@@ -20,7 +19,9 @@ def make_data(tmp_path):
         inputs = np.arange(13 * 5 * 4 * 2, dtype=np.float32).reshape(13, 5, 4, 2)
         np.save(tmp_path / "inputs.npy", inputs)
         np.save(tmp_path / "targets.npy", np.arange(13))
-        data = PipelineData(tmp_path / "inputs.npy", tmp_path / "targets.npy", 4, Pipeline(**asked), seed=3)
+        data = PipelineData(
+            tmp_path / "inputs.npy", tmp_path / "targets.npy", 4, transforms.Pipeline(**asked), seed=3
+        )
         return data, inputs
 
     return make

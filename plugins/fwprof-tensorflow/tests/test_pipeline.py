@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fwprof.plugin import PipelineData, layers
-from fwprof.records import Pipeline
-from fwprof.records.pipeline import RandomCrop, RandomFlip, Resize
+from fwprof.plugin import PipelineData, layers, resize, transforms
 from fwprof.testing.small import make_workload
-from fwprof.workloads.pipelines import resize
 from fwprof_tensorflow.pipeline import transform
 
 
@@ -20,7 +17,9 @@ def make_data(tmp_path):
         inputs = np.arange(count * 5 * 4 * 2, dtype=np.float32).reshape(count, 5, 4, 2)
         np.save(tmp_path / "inputs.npy", inputs)
         np.save(tmp_path / "targets.npy", np.arange(count))
-        data = PipelineData(tmp_path / "inputs.npy", tmp_path / "targets.npy", 4, Pipeline(**asked), seed=3)
+        data = PipelineData(
+            tmp_path / "inputs.npy", tmp_path / "targets.npy", 4, transforms.Pipeline(**asked), seed=3
+        )
         return data, inputs
 
     return make
@@ -49,7 +48,7 @@ def test_a_static_graph_is_fed_arrays(build, make_data):
 
 
 def test_the_basis_says_what_is_made_ahead(build, make_data):
-    steps = (RandomFlip(),)
+    steps = (transforms.RandomFlip(),)
     assert open_pipeline(build, make_data()[0]).basis == "tf.data, no prefetch"
     assert open_pipeline(build, make_data(workers=2)[0]).basis == "tf.data, prefetch 4"
     both = open_pipeline(build, make_data(workers=2, prefetch=3, transforms=steps)[0])
@@ -59,13 +58,13 @@ def test_the_basis_says_what_is_made_ahead(build, make_data):
 def test_resize_is_the_defined_one():
     image = np.random.default_rng(0).normal(size=(7, 9, 3)).astype(np.float32)
     for height, width in ((14, 18), (3, 4), (10, 5)):
-        found = transform(tf.constant(image), [Resize(height=height, width=width)]).numpy()
+        found = transform(tf.constant(image), [transforms.Resize(height=height, width=width)]).numpy()
         np.testing.assert_allclose(found, resize(image, height, width), atol=1e-5)
 
 
 def test_crop_and_flip_only_move_pixels():
     image = np.arange(5 * 4, dtype=np.float32).reshape(5, 4, 1)
-    steps = [RandomCrop(height=3, width=3), RandomFlip()]
+    steps = [transforms.RandomCrop(height=3, width=3), transforms.RandomFlip()]
     made = [transform(tf.constant(image), steps).numpy() for _ in range(60)]
     parts = [image[top : top + 3, left : left + 3] for top in range(3) for left in range(2)]
     known = [part[:, ::-1] if flipped else part for part in parts for flipped in (False, True)]

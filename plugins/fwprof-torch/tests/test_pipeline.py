@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from fwprof.plugin import PipelineData, layers
-from fwprof.records import Pipeline
-from fwprof.records.pipeline import RandomCrop, RandomFlip, Resize
+from fwprof.plugin import PipelineData, layers, resize, transforms
 from fwprof.testing.small import make_workload
-from fwprof.workloads.pipelines import resize
 from fwprof_torch.epochs import transform
 
 
@@ -27,7 +24,9 @@ def make_data(tmp_path):
         inputs = np.arange(count * 5 * 4 * 2, dtype=np.float32).reshape(count, 5, 4, 2)
         np.save(tmp_path / "inputs.npy", inputs)
         np.save(tmp_path / "targets.npy", np.arange(count))
-        data = PipelineData(tmp_path / "inputs.npy", tmp_path / "targets.npy", 4, Pipeline(**asked), seed=3)
+        data = PipelineData(
+            tmp_path / "inputs.npy", tmp_path / "targets.npy", 4, transforms.Pipeline(**asked), seed=3
+        )
         return data, inputs
 
     return make
@@ -116,14 +115,17 @@ def test_a_worker_that_is_killed_is_named(make_data, tmp_path):
 def test_resize_is_the_defined_one():
     image = np.random.default_rng(0).normal(size=(7, 9, 3)).astype(np.float32)
     for height, width in ((14, 18), (3, 4), (10, 5)):
-        step = Resize(height=height, width=width)
+        step = transforms.Resize(height=height, width=width)
         found = transform(torch.tensor(image).permute(2, 0, 1), [step]).permute(1, 2, 0).numpy()
         np.testing.assert_allclose(found, resize(image, height, width), atol=1e-5)
 
 
 def test_crop_and_flip_only_move_pixels():
     image = torch.arange(5 * 4, dtype=torch.float32).reshape(1, 5, 4)
-    made = [transform(image, [RandomCrop(height=3, width=3), RandomFlip()])[0] for _ in range(60)]
+    made = [
+        transform(image, [transforms.RandomCrop(height=3, width=3), transforms.RandomFlip()])[0]
+        for _ in range(60)
+    ]
     parts = [image[0, top : top + 3, left : left + 3] for top in range(3) for left in range(2)]
     known = [part.flip(1) if flipped else part for part in parts for flipped in (False, True)]
     found = {next(number for number, part in enumerate(known) if torch.equal(part, one)) for one in made}
