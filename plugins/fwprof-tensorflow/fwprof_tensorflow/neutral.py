@@ -51,7 +51,8 @@ class NeutralModel(TrainedModel):
         )
         model = network.model
         criterion = _make_loss(workload.spec.loss)
-        optimizer = _make_optimizer(workload.spec.optimizer)
+        number = np.float64 if cell.precision == "float64" else float
+        optimizer = _make_optimizer(workload.spec.optimizer, number)
         # A variable that holds two canonical arrays is trained once.
         variables = list({id(slot.variable): slot.variable for slot in network.parameters.values()}.values())
         optimizer.build(variables)
@@ -223,14 +224,20 @@ def _make_loss(name: str) -> Callable[[Any, Any], Any]:
     return loss
 
 
-def _make_optimizer(spec: kinds.Optimizer) -> Any:
+def _make_optimizer(spec: kinds.Optimizer, number: Callable[[float], Any]) -> Any:
+    """Return the optimizer, its constants as `number`.
+
+    On its way into tensorflow a plain float is rounded to float32; where a gradient is as small as
+    Adam's epsilon, that alone moves a weight by 1e-4 of the largest within three steps.
+    """
     match spec:
         case kinds.Sgd():
-            return tf.keras.optimizers.SGD(spec.learning_rate, momentum=spec.momentum)
+            return tf.keras.optimizers.SGD(spec.learning_rate, momentum=number(spec.momentum))
         case kinds.Adam():
-            shared = {"beta_1": spec.beta_1, "beta_2": spec.beta_2, "epsilon": spec.epsilon}
+            shared = {name: number(getattr(spec, name)) for name in ("beta_1", "beta_2", "epsilon")}
             if spec.weight_decay > 0:
-                return tf.keras.optimizers.AdamW(spec.learning_rate, weight_decay=spec.weight_decay, **shared)
+                decay = number(spec.weight_decay)
+                return tf.keras.optimizers.AdamW(spec.learning_rate, weight_decay=decay, **shared)
             return tf.keras.optimizers.Adam(spec.learning_rate, **shared)
     raise UnsupportedError(f"tensorflow has no optimizer {type(spec).__name__} here")
 
