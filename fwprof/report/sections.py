@@ -141,7 +141,7 @@ def _figures(cells: Sequence[CellSummary], names: CellNames) -> list[Section]:
     measured = [cell for cell in cells if _p50(cell, "step_time") is not None]
     if not measured:
         return []
-    unit = figures.step_unit(min(_p50(cell, "step_time") or 0.0 for cell in measured))
+    units = _step_units(measured)
     keys = [title for title in names.TITLES if title in names.varying and title != "batch"]
     if "workload" not in keys:
         keys.insert(0, "workload")
@@ -164,15 +164,26 @@ def _figures(cells: Sequence[CellSummary], names: CellNames) -> list[Section]:
         (
             *(names.part(cell.id, key) for key in keys),
             "–" if cell.batch_size is None else str(cell.batch_size),
-            *_times(cell, unit),
+            *_times(cell, units[cell.workload]),
             _rate(cell.metrics.get("throughput")),
             _memory(cell),
             *(_single_time(cell, name) for name in _STARTUP),
         )
         for cell in measured
     ]
-    note = Line(f"{_MARGINAL} Intervals and phases in {unit.name}.")
+    unit = " or ".join(dict.fromkeys(unit.name for unit in units.values()))
+    its = ", that of their step" if " or " in unit else ""
+    note = Line(f"{_MARGINAL} Intervals and phases in {unit}{its}.")
     return [Table(columns=tuple(columns), rows=tuple(rows), gutter=" "), note, Line("")]
+
+
+def _step_units(cells: Sequence[CellSummary]) -> dict[str, Unit]:
+    """Return one unit a workload: its cells are read beside each other."""
+    least: dict[str, float] = {}
+    for cell in cells:
+        step = _p50(cell, "step_time") or 0.0
+        least[cell.workload] = min(step, least.get(cell.workload, step))
+    return {workload: figures.step_unit(step) for workload, step in least.items()}
 
 
 def _times(cell: CellSummary, unit: Unit) -> tuple[str, ...]:

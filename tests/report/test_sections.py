@@ -1,4 +1,4 @@
-"""What a report says of the data that cells were trained on."""
+"""What a report says of the data that cells were trained on, and in which units."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def report_of(build: ModuleType, *cells: dict[str, Any]) -> str:
     """Return the report of cells with such fields, each of its own plan."""
     plans = [build.cell_plan(f"cell{number}", one["workload"], "alpha") for number, one in enumerate(cells)]
     result = build.run_result(*((plan, build.cell_result(plan.id)) for plan in plans))
-    metrics = build.times(410, (110, 109, 111), (140, 138, 142), (160, 158, 162))
+    default = build.times(410, (110, 109, 111), (140, 138, 142), (160, 158, 162))
     summaries = [
-        build.cell_summary(plan.id, framework="alpha", mode="eager", metrics=metrics, **one)
+        build.cell_summary(plan.id, framework="alpha", mode="eager", **{"metrics": default, **one})
         for plan, one in zip(plans, cells, strict=True)
     ]
     return to_text(report(result, build.summary(*summaries)), 140)
@@ -61,3 +61,13 @@ def test_cells_that_differ_in_their_number_of_samples_are_told_apart_by_it(build
     text = report_of(build, mlp(data_size=100), mlp(data_size=200))
     assert " workload  data size  batch" in text
     assert "data size" not in report_of(build, mlp(), mlp(workload="lenet", data_size=100))
+
+
+def test_every_workload_has_times_in_a_unit_of_its_own(build: ModuleType) -> None:
+    slow = build.times(26_000, (1_000, 990, 1_010), (20_000, 19_000, 21_000), (5_000, 4_900, 5_100))
+    fast = build.times(70, (40, 39, 41), (18, 17, 19), (12, 11, 13))
+    text = report_of(build, mlp(metrics=slow), mlp(workload="lenet", metrics=fast))
+    steps = [line.split()[2:4] for line in text.splitlines() if line.startswith((" mlp ", " lenet "))][:2]
+    assert [unit for _, unit in steps] == ["ms", "µs"]
+    assert "Intervals and phases in ms or µs, that of their step." in text
+    assert "Intervals and phases in ms.\n" in report_of(build, mlp(metrics=slow))
