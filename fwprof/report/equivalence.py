@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fwprof.report.figures import listed
 from fwprof.report.layout import Facts, Section
 from fwprof.report.table import Column, Table
 
@@ -28,26 +29,35 @@ _SHOWN = 6
 
 def equivalence_rows(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
     """Say in a few lines which cells do the same work as which."""
+    everyone = [cell.id for cell in cells]
     rows = []
+    # Workloads of which every cell does the same work, and the largest error.
+    whole: dict[str, float] = {}
     for reference in (cell for cell in cells if cell.equivalence.status == "reference"):
         same = [cell for cell in cells if _is_same_as(cell, reference)]
         if same:
-            errors = [cell.equivalence.max_error or 0.0 for cell in same]
+            error = max(cell.equivalence.max_error or 0.0 for cell in same)
             meant = [cell.id for cell in (reference, *same)]
-            rows.append(
-                f"{names.which(meant, [cell.id for cell in cells]) or 'all'} do the same work: "
-                f"outputs, loss and gradients agree to {_share(max(errors))} in float64"
-            )
+            if meant == [cell.id for cell in cells if cell.workload == reference.workload] != everyone:
+                whole[reference.workload] = error
+            else:
+                rows.append(_agreement(names.which(meant, everyone) or "all", error))
+    if whole:
+        rows.insert(0, _agreement(f"all cells of {listed(list(whole))}", max(whole.values())))
     rows += _differences(cells, names)
     unchecked: dict[str, list[str]] = {}
     for cell in cells:
         if cell.equivalence.status == "not_checked":
             unchecked.setdefault(cell.equivalence.reason, []).append(cell.id)
     for reason, owners in unchecked.items():
-        who = names.which(owners, [cell.id for cell in cells])
+        who = names.which(owners, everyone)
         why = reason or "that the cells compute the same was not verified"
         rows.append(f"not checked{who and f' ({who})'}: {why}")
     return [("equivalence" if place == 0 else "", text) for place, text in enumerate(rows)]
+
+
+def _agreement(who: str, error: float) -> str:
+    return f"{who} do the same work: outputs, loss and gradients agree to {_share(error)} in float64"
 
 
 def equivalence_table(cells: Sequence[CellSummary], names: CellNames) -> list[Section]:

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from fwprof.records import Equivalence
+from fwprof.report.equivalence import equivalence_rows
 from fwprof.report.layout import to_text
+from fwprof.report.names import CellNames
 from fwprof.report.sections import report
 
 
@@ -17,7 +20,7 @@ def report_of(build: ModuleType, *cells: dict[str, Any]) -> str:
     result = build.run_result(*((plan, build.cell_result(plan.id)) for plan in plans))
     default = build.times(410, (110, 109, 111), (140, 138, 142), (160, 158, 162))
     summaries = [
-        build.cell_summary(plan.id, framework="alpha", mode="eager", **{"metrics": default, **one})
+        build.cell_summary(plan.id, framework="alpha", **{"mode": "eager", "metrics": default, **one})
         for plan, one in zip(plans, cells, strict=True)
     ]
     return to_text(report(result, build.summary(*summaries)), 140)
@@ -71,3 +74,27 @@ def test_every_workload_has_times_in_a_unit_of_its_own(build: ModuleType) -> Non
     assert [unit for _, unit in steps] == ["ms", "µs"]
     assert "Intervals and phases in ms or µs, that of their step." in text
     assert "Intervals and phases in ms.\n" in report_of(build, mlp(metrics=slow))
+
+
+def test_workloads_whose_cells_all_do_the_same_work_share_a_line(build: ModuleType) -> None:
+    plans, cells = [], []
+    for workload, status in (("mlp", "equivalent"), ("lenet", "equivalent"), ("bert", "not_equivalent")):
+        first, second = f"{workload}.alpha", f"{workload}.beta"
+        plans += [build.cell_plan(first, workload, "alpha"), build.cell_plan(second, workload, "beta")]
+        reference = Equivalence(status="reference", reference=first, max_error=0.0)
+        other = Equivalence(
+            status=status, reference=first, max_error=len(plans) * 1e-15, first_difference="the loss"
+        )
+        for name, equivalence in ((first, reference), (second, other)):
+            cells.append(
+                build.cell_summary(
+                    name, framework="alpha", mode="eager", workload=workload, equivalence=equivalence
+                )
+            )
+    result = build.run_result(*((plan, build.cell_result(plan.id)) for plan in plans))
+    rows = [text for _, text in equivalence_rows(cells, CellNames(result, cells))]
+    assert rows[0] == (
+        "all cells of mlp and lenet do the same work: outputs, loss and gradients agree to 4e-15 in float64"
+    )
+    assert "does not compute the same as" in rows[1]
+    assert equivalence_rows(cells[:2], CellNames(result, cells[:2]))[0][1].startswith("all do the same work")
