@@ -123,8 +123,12 @@ LAYER_CASES: Mapping[str, Callable[..., LoadedWorkload]] = {
         (4,),
         loss="mean_squared_error",
     ),
+    # Each part has statistics of its own: a plugin that takes the batch undivided is seen.
     "gradients accumulated": partial(
-        make_workload, (layers.Dense(units=4, activation="tanh"), layers.Dense(units=3)), (4,), accumulate=2
+        make_workload,
+        (layers.Dense(units=4, activation="tanh"), layers.BatchNorm(), layers.Dense(units=3)),
+        (4,),
+        accumulate=2,
     ),
     "numbered padding and strides": partial(
         make_workload,
