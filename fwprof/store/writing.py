@@ -135,7 +135,7 @@ class RunFolder:
             write_durably(path / MACHINE, encode_pretty(machine))
             # Last: a folder without a plan is no run, whatever was copied into it.
             write_durably(path / PLAN, encode_pretty(plan))
-        except BaseException:
+        except BaseException:  # an interruption too must leave the folder unlocked
             lock.release()
             raise
         return cls(path, plan, lock, measured)

@@ -82,7 +82,7 @@ class _Transforms(FakePipeline):
     """Transforms differently: `change` gives the records it works by."""
 
     def change(self, image: Any, steps: Any) -> Any:
-        raise NotImplementedError
+        return image
 
     def __iter__(self):
         inputs, targets = self._samples.data.open()
