@@ -88,6 +88,37 @@ def test_a_read_that_was_late_once_accuses_nobody(built: Built, clock: FakeClock
     assert failed(built(programs_class=Interrupted)) == {}
 
 
+def test_many_parameters_far_away_accuse_nobody(built: Built, clock: FakeClock) -> None:
+    class Distant(FakePrograms):
+        """Copies slowly, and keeps on the host what it copied once, as jax does on a card."""
+
+        copied: Outcome | None = None
+
+        def read(self, result: Outcome) -> Any:
+            if result is not self.copied:
+                clock.advance(86_000_000)
+                self.copied = result
+            return super().read(result)
+
+    assert failed(built(programs_class=Distant)) == {}
+
+
+def test_a_wait_that_does_not_wait_is_found_behind_a_slow_copy(built: Built, clock: FakeClock) -> None:
+    class Distant(FakePrograms):
+        ready_ns = 0
+
+        def run(self, staged: Any) -> Outcome:
+            self.ready_ns = max(self.ready_ns, clock.now_ns()) + 10_000_000
+            return super().run(staged)
+
+        def read(self, result: Outcome) -> Any:
+            clock.advance(self.ready_ns - clock.now_ns())
+            clock.advance(8_000_000)
+            return super().read(result)
+
+    assert "wait_waits" in failed(built(programs_class=Distant))
+
+
 def test_a_step_that_does_not_train_is_found(built: Built) -> None:
     class Idle(FakePrograms):
         def run(self, staged: Any) -> Outcome:
