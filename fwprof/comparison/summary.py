@@ -129,12 +129,14 @@ def _split(cell: CellResult) -> dict[str, MetricValue]:
 
 
 def _disagreement(split: Mapping[str, MetricValue], metrics: Mapping[str, MetricValue]) -> float | None:
-    shares = [
-        abs(marked.p50 / programs - 1)
+    step = metrics["step_time"].p50
+    differences = [
+        abs(marked.p50 - programs)
         for name, marked in split.items()
-        if marked.p50 is not None and (programs := metrics[name].p50)
+        if marked.p50 is not None and (programs := metrics[name].p50) is not None
     ]
-    return max(shares) if shares else None
+    # Of the step, not of the phase: an update that hides behind the passes leaves nothing to be a share of.
+    return max(differences) / step if differences and step else None
 
 
 def metrics_of(subject: Subject) -> dict[str, MetricValue]:

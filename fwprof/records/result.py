@@ -267,7 +267,7 @@ class CellSummary(Record, frozen=True, kw_only=True):
     split: dict[str, MetricValue] = {}
     """forward_time, backward_time and optimizer_time by marks inside the step: a diagnostic."""
     split_disagreement: float | None = None
-    """Largest share by which a marked phase differs from the one of the programs; null: no marks."""
+    """Largest difference of a marked phase and that of the programs, as share of the step; null: no marks."""
     target_accuracy: float | None = None
     """The validation accuracy that `targets` and `time_to_accuracy` are about; null: none was set."""
     targets: tuple[TargetTime, ...] = ()

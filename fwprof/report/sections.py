@@ -322,7 +322,7 @@ def _quality(result: RunResult, cells: Sequence[CellSummary], names: CellNames) 
 def _marks(cells: Sequence[CellSummary], names: CellNames) -> str:
     """Say how far the phases by marks inside the step are from those of the table."""
     apart = [f"{100 * (cell.split_disagreement or 0.0):.0f} % ({names.short(cell.id)})" for cell in cells]
-    return f"marks inside the step give the table's phases within {figures.listed(apart)}"
+    return f"marks inside the step give the table's phases within {figures.listed(apart)} of the step"
 
 
 def _missing(result: RunResult, cells: Sequence[CellSummary]) -> list[tuple[str, str]]:

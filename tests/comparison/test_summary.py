@@ -238,7 +238,9 @@ def test_marks_inside_the_step_stand_beside_the_programs(build: Any) -> None:
         "forward_time": 3 * MS,
         "backward_time": 9 * MS,
     }
-    assert cell.split_disagreement == pytest.approx(9 / 7.5 - 1)
+    step_ns = cell.metrics["step_time"].p50
+    assert step_ns is not None
+    assert cell.split_disagreement == pytest.approx((9 - 7.5) * MS / step_ns)
 
 
 def test_a_frameworks_own_loops_stand_beside_the_step(build: Any) -> None:
