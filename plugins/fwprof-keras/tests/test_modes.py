@@ -113,7 +113,7 @@ def test_a_backend_that_is_not_installed_is_refused_with_the_line_that_installs_
     [
         ("tensorflow", {"KERAS_BACKEND": "tensorflow", "OMP_NUM_THREADS": "3"}),
         ("torch", {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "3", "KERAS_TORCH_DEVICE": "cpu"}),
-        ("jax", {"KERAS_BACKEND": "jax", "NPROC": "3"}),
+        ("jax", {"KERAS_BACKEND": "jax", "NPROC": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}),
     ],
 )
 def test_the_environment_names_the_backend_and_its_threads(make_cell, variant, variables):

@@ -65,6 +65,7 @@ def read_settings(params: Any) -> dict[str, Scalar]:
         "default_prng_impl": _read("jax_default_prng_impl"),
         "compilation_cache_dir": _read("jax_compilation_cache_dir"),
         "debug_nans": _read("jax_debug_nans"),
+        "preallocate": os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", ""),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
 

@@ -33,6 +33,15 @@ def test_prepare_sets_platform_and_threads_and_gives_versions(make_cell):
     assert (os.environ["JAX_PLATFORMS"], os.environ["PJRT_NPROC"]) == ("cpu", "3")
 
 
+@pytest.mark.parametrize(("asked", "found"), [(None, "false"), ("true", "true")])
+def test_a_card_is_not_taken_in_advance_unless_the_user_says_so(make_cell, monkeypatch, asked, found):
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
+    if asked:
+        monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", asked)
+    plugin.prepare(plan=make_cell())
+    assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == found
+
+
 FIRST_STEP = """
 import sys, pathlib
 from fwprof.plugin import Options

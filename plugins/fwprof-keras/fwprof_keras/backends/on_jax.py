@@ -6,6 +6,7 @@ next; the model's variables get it back only when someone asks for them.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,7 @@ class JaxBackend:
             "x64": _read("jax_enable_x64"),
             "jit_disabled": _read("jax_disable_jit"),
             "compilation_cache": _read("jax_compilation_cache_dir"),
+            "preallocate": os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", ""),
         }
 
     def versions(self) -> Mapping[str, str]:
