@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwprof.plugin import Batch, LoadedWorkload, Model, Programs, Workload, layers
+from fwprof.plugin import Batch, LoadedWorkload, Model, PipelineData, Programs, Workload, layers, transforms
 from fwprof.workloads.data import target_form
 from fwprof.workloads.language import parameter_shapes, resolve, state_shapes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
@@ -73,6 +75,23 @@ def train(model: Model, programs: Programs, batches: Sequence[Any], count: int =
         programs.wait(result)
         losses.append(programs.read(result)[0])
     return losses
+
+
+def write_samples(folder: Path, count: int = 13, **asked: Any) -> PipelineData:
+    """Write images of 5 × 4 pixels in two channels, with their numbers as labels: batches of 4 samples.
+
+    Args:
+        folder: gets `inputs.npy` and `targets.npy`.
+        asked: fields of `Pipeline`.
+    """
+    inputs, targets = folder / "inputs.npy", folder / "targets.npy"
+    np.save(inputs, np.arange(count * 5 * 4 * 2, dtype=np.float32).reshape(count, 5, 4, 2))
+    np.save(targets, np.arange(count))
+    return PipelineData(inputs, targets, 4, transforms.Pipeline(**asked), seed=3)
+
+
+IMAGES = (layers.Flatten(), layers.Dense(units=3)), (5, 4, 2)
+"""Layers, and the shape of one sample, of a workload that such samples fit."""
 
 
 def _draw_weight(name: str, shape: tuple[int, ...], random: np.random.Generator) -> Array:

@@ -130,9 +130,13 @@ class NeutralModel(KerasModel):
         return [v for v in self.model.non_trainable_variables if id(v) not in placed]
 
     def _cut(self, batch: Batch) -> list[tuple[np.ndarray, np.ndarray, None]]:
-        """Return the parts of a batch, each of which is a batch to keras."""
+        """Return the parts of a batch, each of which is a batch to keras.
+
+        The last batch of an epoch may be smaller: to predict, it has parts of unequal size.
+        """
         inputs, targets, _ = self._convert(batch)
-        pairs = zip(np.split(inputs, self._parts), np.split(targets, self._parts), strict=True)
+        parts = min(self._parts, len(targets))
+        pairs = zip(np.array_split(inputs, parts), np.array_split(targets, parts), strict=True)
         return [(*pair, None) for pair in pairs]
 
     def _convert(self, batch: Batch) -> tuple[np.ndarray, np.ndarray, None]:

@@ -3,84 +3,57 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from fwprof.plugin import Batch, LoadedWorkload, UnsupportedError, layers, walk
+from fwprof.plugin import Batch, UnsupportedError, layers
+from fwprof.testing import trained
 from fwprof.testing.checks import LAYER_CASES, OPTIMIZERS, check_network, check_optimizer
 from fwprof.testing.small import make_workload, train
 from fwprof_tensorflow import plugin
 
-TEXT = (
-    layers.Embedding(vocabulary=9, units=4),
-    layers.Conv1d(filters=4, size=2, activation="tanh"),
-    layers.Gru(units=4, return_sequences=True),
-    layers.MaxOverSequence(),
-    layers.Dense(units=3),
-)
 LENGTHS = (7, 5, 6, 5, 7, 6, 4, 4)
 
 
-def _make_trimmed(**changes: Any) -> LoadedWorkload:
-    """Return a workload whose batches differ in length."""
-    workload = make_workload(TEXT, (max(LENGTHS),), vocabulary=9, **changes)
-    assert workload.spec is not None
-    data = layers.SyntheticData(min_length=min(LENGTHS), is_trimmed=True)
-    spec = msgspec.structs.replace(workload.spec, data=data)
-    batches = tuple(
-        Batch(batch.inputs[:, -length:], batch.targets)
-        for batch, length in zip(workload.batches, LENGTHS, strict=True)
-    )
-    return dataclasses.replace(workload, spec=spec, batches=batches)
+@pytest.fixture
+def built(build):
+    def make(workload, **changes):
+        model = build(workload, **changes)
+        return model, plugin.train_step(model=model)
+
+    return make
 
 
 @pytest.mark.parametrize("variant", ["function", "eager", "xla"])
-def test_a_batch_in_parts_trains_as_an_undivided_one_does(build, variant):
-    specs = (layers.Embedding(vocabulary=9, units=4), layers.Lstm(units=4), layers.Dense(units=3))
-    after = []
-    for parts in (1, 4):
-        workload = make_workload(
-            specs, (5,), vocabulary=9, optimizer=OPTIMIZERS["adam"], batch=8, accumulate=parts
-        )
-        model = build(workload, verified=True, variant=variant)
-        losses = train(model, plugin.train_step(model=model), workload.batches, 3)
-        after.append({"losses": np.array(losses), **model.parameters()})
-    for name, value in after[0].items():
-        np.testing.assert_allclose(after[1][name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+def test_parts_train_as_the_undivided_batch_does(built, variant):
+    trained.check_parts(lambda workload: built(workload, verified=True, variant=variant))
+
+
+def test_each_part_moves_the_statistics_on_from_the_one_before(built):
+    trained.check_statistics_of_parts(lambda workload: built(workload, verified=True))
+
+
+def test_outputs_are_those_of_all_parts_of_however_many_samples(built):
+    trained.check_outputs_of_parts(lambda workload: built(workload, verified=True))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_optimizer_updates_once_for_all_parts(build, name):
+def test_an_optimizer_updates_once_for_all_parts(built, name):
     workload = make_workload((layers.Dense(units=3),), (4,), optimizer=OPTIMIZERS[name], accumulate=2)
-    model = build(workload, verified=True)
-    check_optimizer(workload, model, plugin.train_step(model=model), tolerance=1e-9)
+    check_optimizer(workload, *built(workload, verified=True), tolerance=1e-9)
 
 
-def test_an_eager_step_in_parts_is_split_into_its_phases(build):
+def test_an_eager_step_in_parts_is_split_into_its_phases(built):
     workload = LAYER_CASES["gradients accumulated"]()
-    updated = []
-    for is_split in (True, False):
-        model = build(workload, variant="eager")
-        programs = plugin.train_step(model=model)
-        staged = model.stage(workload.batches[0])
-        if is_split:
-            assert list(programs.split(staged)) == ["forward", "backward", "optimizer"]
-        else:
-            programs.run(staged)
-        updated.append(model.parameters())
-    for name, value in updated[0].items():
-        np.testing.assert_allclose(updated[1][name], value, rtol=1e-5, atol=1e-7, err_msg=name)
+    trained.check_split(workload, *built(workload, variant="eager"))
 
 
 @pytest.mark.parametrize(("variant", "traces"), [("function", 1), ("xla", len(set(LENGTHS))), ("eager", 0)])
-def test_one_trace_serves_every_length_and_xla_compiles_each(build, variant, traces):
-    workload = _make_trimmed(accumulate=2)
-    model = build(workload, variant=variant)
-    programs = plugin.train_step(model=model)
+def test_one_trace_serves_every_length_and_xla_compiles_each(built, variant, traces):
+    workload = trained.make_trimmed(LENGTHS, accumulate=2)
+    model, programs = built(workload, variant=variant)
     losses = train(model, programs, workload.batches, len(LENGTHS))
     assert np.isfinite(losses).all()
     assert model.compilations() == traces
@@ -88,70 +61,48 @@ def test_one_trace_serves_every_length_and_xla_compiles_each(build, variant, tra
     again = train(model, programs, workload.batches, len(LENGTHS))
     assert model.compilations() == traces
     assert again != losses
-    assert np.any(model.parameters()["4.kernel"] != before["4.kernel"])
+    assert np.any(model.parameters()["2.kernel"] != before["2.kernel"])
 
 
-def test_the_pipeline_gives_each_batch_in_its_own_length(build):
-    workload = _make_trimmed()
-    model = build(workload)
-    programs = plugin.train_step(model=model)
-    for batch in (*workload.batches, workload.batches[0]):
-        inputs, targets = programs.next_batch()
-        np.testing.assert_array_equal(inputs, batch.inputs)
-        np.testing.assert_array_equal(targets, batch.targets)
-        programs.wait(programs.run((inputs, targets)))
-    assert model.compilations() == 1
+def test_each_length_has_the_loss_of_the_definitions(built):
+    trained.check_lengths(lambda workload: built(workload, verified=True))
 
 
-def test_what_is_frozen_stays_where_it_was_and_comes_back_with_reset(build):
-    workload = LAYER_CASES["frozen layers"]()
-    model = build(workload, variant="function")
-    programs = plugin.train_step(model=model)
-    train(model, programs, workload.batches, 3)
-    for name, value in model.parameters().items():
-        is_kept = any(name in resolved.state for resolved in walk(workload.layers))
-        assert np.array_equal(value, workload.weights[name]) == is_kept, name
-    assert model.describe().parameter_count == sum(
-        workload.weights[name].size for resolved in walk(workload.layers) for name in resolved.parameters
-    )
-    model.load_parameters({name: value + 1 for name, value in workload.weights.items()})
-    model.reset()
-    for name, value in model.parameters().items():
-        np.testing.assert_array_equal(value, workload.weights[name])
+def test_the_pipeline_gives_each_batch_in_its_own_length(built):
+    workload = trained.make_trimmed(LENGTHS)
+    trained.check_lengths_from_the_pipeline(workload, *built(workload))
 
 
-def test_the_base_of_a_low_rank_layer_stays_where_it_was(build):
-    workload = LAYER_CASES["low-rank adaptation"]()
-    model = build(workload)
-    train(model, plugin.train_step(model=model), workload.batches, 3)
-    moved = {name for name, value in model.parameters().items() if np.any(value != workload.weights[name])}
-    assert moved == {"0.lora_a", "0.lora_b", "1.lora_a", "1.lora_b"}
+def test_only_what_is_not_frozen_is_trained_and_all_of_it_comes_back(built, tmp_path):
+    trained.check_frozen(built, tmp_path)
 
 
-def test_a_tied_table_learns_from_both_of_its_places(build):
-    # Of the ids that no batch has, only the output knows; of the input's share, the definitions do.
+def test_a_low_rank_layer_trains_its_thin_matrices(built, tmp_path):
+    trained.check_low_rank(built, tmp_path)
+
+
+@pytest.mark.parametrize("is_frozen", [False, True], ids=["trained", "frozen"])
+def test_a_tied_table_is_one_with_the_gradients_of_both_its_uses(built, is_frozen):
+    trained.check_tied(built, is_frozen=is_frozen)
+
+
+@pytest.mark.parametrize("variant", ["function", "xla"])
+def test_a_tied_table_is_right_where_ids_of_the_batch_repeat(built, variant):
     workload = LAYER_CASES["the next id, by a tied table"]()
     batches = tuple(Batch(batch.inputs % 4, batch.targets) for batch in workload.batches)
     workload = dataclasses.replace(workload, batches=batches)
-    for variant in ("function", "xla"):
-        model = build(workload, verified=True, variant=variant)
-        programs = plugin.train_step(model=model)
-        check_network(workload, model, programs)
-        _, gradients = programs.read(programs.forward_backward(model.stage(batches[0])))
-        assert np.all(np.any(gradients["0.table"] != 0, axis=1))
+    check_network(workload, *built(workload, verified=True, variant=variant))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_optimizer_trains_a_tied_table(build, name):
+def test_an_optimizer_trains_a_tied_table(built, name):
     workload = LAYER_CASES["the next id, by a tied table"](optimizer=OPTIMIZERS[name])
-    model = build(workload, verified=True)
-    check_optimizer(workload, model, plugin.train_step(model=model), tolerance=1e-9)
+    check_optimizer(workload, *built(workload, verified=True), tolerance=1e-9)
 
 
-def test_a_gru_is_saved_and_restored_with_both_biases(build, tmp_path):
+def test_a_gru_is_saved_and_restored_with_both_biases(built, tmp_path):
     workload = LAYER_CASES["gru"]()
-    model = build(workload)
-    programs = plugin.train_step(model=model)
+    model, programs = built(workload)
     train(model, programs, workload.batches, 2)
     saved = model.parameters()
     model.save(tmp_path / "state")
