@@ -28,6 +28,8 @@ RULE_SIZE = 4096
 """So many numbers of a sample, evenly taken, decide about its label at most."""
 NOISE = 0.1
 """Standard deviation of what no model can learn of a number to predict, whose own deviation is 1."""
+PATCHES, CONTRAST = 4, 0.15
+"""Patches along each side of a class's picture, and their strength against noise of deviation 1."""
 FOLLOWS = 0.5
 """Share of ids that follow from the one before, where the next id is the target."""
 
@@ -60,6 +62,8 @@ def make_synthetic(workload: Workload, data: kinds.SyntheticData, seed: int) -> 
 
 
 def _make(workload: Workload, data: kinds.SyntheticData, count: int, seed: int) -> tuple[Array, Array]:
+    if len(workload.input.shape) == 3 and workload.loss == "cross_entropy":
+        return _pictures(workload, count, seed)
     if workload.input.dtype != "int64":
         inputs, scores = _normal_numbers(workload, count, seed)
     elif len(resolve(workload)[-1].output_shape) > 1:
@@ -131,6 +135,27 @@ def _normal_numbers(workload: Workload, count: int, seed: int) -> tuple[Array, A
     shape = (seen.shape[1], workload.classes)
     rule = generator(seed, "data labels").standard_normal(shape, dtype=np.float32)
     return inputs.reshape(count, *workload.input.shape), seen @ rule
+
+
+def _pictures(workload: Workload, count: int, seed: int) -> tuple[Array, Array]:
+    """Return noise over a coarse picture of the sample's class, of deviation 1 together.
+
+    A linear rule of all pixels would be one that convolutions and pooling cannot find.
+    """
+    import numpy as np
+
+    height, width, channels = workload.input.shape
+    shape = (workload.classes, PATCHES, PATCHES, channels)
+    coarse = generator(seed, "data labels").standard_normal(shape, dtype=np.float32)
+    rows, columns = (np.arange(size) * PATCHES // size for size in (height, width))
+    pictures = CONTRAST * coarse[:, rows][:, :, columns]
+    labels = generator(seed, "data order").integers(0, workload.classes, count)
+    inputs = generator(seed, "data inputs").standard_normal(
+        (count, height, width, channels), dtype=np.float32
+    )
+    inputs += pictures[labels]
+    inputs /= np.sqrt(np.float32(1 + CONTRAST**2))
+    return inputs, labels
 
 
 def _zipf_ids(workload: Workload, min_length: int | None, count: int, seed: int) -> tuple[Array, Array]:
