@@ -130,7 +130,9 @@ def _answer(
         if not compared:
             return None
         why = f"cannot be said: {compared[0].why}"
-        return Recommendation(scenario=scenario.title, choice=(), evidence=why, metrics=(metric,))
+        return Recommendation(
+            scenario=scenario.title, choice=(), evidence=why, metrics=(metric,), among=tuple(cells)
+        )
     table = [name for name in cells if any(name in pair for pair in judged)]
     beaten = _beaten(judged)
     choice = tuple(name for name in table if name not in beaten)
@@ -148,7 +150,9 @@ def _answer(
         evidence += f"; not judged: {', '.join(left)}"
     if unchecked:
         evidence += f"; left out, since not shown to compute the same: {', '.join(unchecked)}"
-    return Recommendation(scenario=scenario.title, choice=choice, evidence=evidence, metrics=(metric,))
+    return Recommendation(
+        scenario=scenario.title, choice=choice, evidence=evidence, metrics=(metric,), among=tuple(cells)
+    )
 
 
 def _lead(scenario: Scenario, best: str, judged: Judged) -> str:
@@ -192,6 +196,7 @@ def _amortised(
             choice=choice,
             evidence=evidence,
             metrics=(FIRST_RESULT, STEP),
+            among=tuple(cells),
             crossings=tuple(found),
         )
     ]

@@ -39,14 +39,14 @@ from fwprof.statistics import (
 )
 from fwprof.workloads.data.sources import data_name
 
-Bound = Literal["launch", "compute", "memory", "data"]
+Bound = Literal["overhead", "compute", "memory", "data"]
 
 BOUND_SHARE = 50.0
 """Percent of the machine's best that a step must reach for it to be called the limit: above half,
 nothing else can take up more of the step."""
-LAUNCH_SHARE = 25.0
-"""Below a quarter of both the arithmetic and the bandwidth, most of the step is neither: what is
-left is the framework's own work of launching operations."""
+OVERHEAD_SHARE = 25.0
+"""Below a quarter of both the arithmetic and the bandwidth, most of the step is neither: it is the
+framework's own work of launching operations, or kernels far from what the machine can do."""
 DATA_SHARE = 0.5
 """Of the step time: fetching a batch that takes longer than this cannot hide behind the step."""
 
@@ -223,8 +223,8 @@ def bound_of(metrics: Mapping[str, MetricValue]) -> Bound | None:
         return "compute"
     if copy is not None and copy >= BOUND_SHARE:
         return "memory"
-    if gemm is not None and copy is not None and max(gemm, copy) < LAUNCH_SHARE:
-        return "launch"
+    if gemm is not None and copy is not None and max(gemm, copy) < OVERHEAD_SHARE:
+        return "overhead"
     return None
 
 

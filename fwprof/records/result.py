@@ -251,7 +251,7 @@ class CellSummary(Record, frozen=True, kw_only=True):
     data_pipeline: str
     """Where the timed steps have their batches from; `pipeline` says what fed the loops beside them."""
     trainable: str
-    bound: Literal["launch", "compute", "memory", "data"] | None
+    bound: Literal["overhead", "compute", "memory", "data"] | None
     training: tuple[TrainingPoint, ...]
     """Every epoch of every seed, also of a training that ended early."""
     versions: dict[str, str]
@@ -315,6 +315,8 @@ class Recommendation(Record, frozen=True, kw_only=True):
     evidence: str
     metrics: tuple[str, ...] = ()
     """The metrics whose comparisons it rests on."""
+    among: tuple[str, ...] = ()
+    """The cells of the group it is made for, which were shown to do the same work."""
     crossings: tuple[Crossing, ...] = ()
     """Where the choice depends on the number of steps: where it changes, in order."""
 

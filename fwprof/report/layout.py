@@ -59,14 +59,17 @@ def _facts(section: Facts, width: int) -> list[str]:
     lines: list[str] = []
     for name, text in section.rows:
         room = max(width - _LABEL_WIDTH - 1, 30)
-        pieces = (
-            _command(text, room)
-            if text.startswith("fwprof ")
-            else wrap(text, room, break_long_words=False, break_on_hyphens=False)
-        )
+        pieces = _command(text, room) if text.startswith("fwprof ") else _wrapped(text, room)
         for place, piece in enumerate(pieces or [""]):
             lines.append(f"{name if place == 0 else '':<{_LABEL_WIDTH}} {piece}".rstrip())
     return lines
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    """Break a fact into lines; what is an item of the line above it stays indented."""
+    indent = text[: len(text) - len(text.lstrip())]
+    more = indent and f"{indent}  "
+    return wrap(text, room, subsequent_indent=more, break_long_words=False, break_on_hyphens=False)
 
 
 def _command(text: str, room: int) -> list[str]:
@@ -76,8 +79,9 @@ def _command(text: str, room: int) -> list[str]:
 
 
 def _item(name: str, text: str) -> str:
-    body = f"`{text}`" if text.startswith("fwprof ") else text
-    return f"- **{name}**: {body}" if name else f"  - {body}"
+    body = f"`{text}`" if text.startswith("fwprof ") else text.lstrip()
+    indent = text[: len(text) - len(text.lstrip())]
+    return f"- **{name}**: {body}" if name else f"  {indent}- {body}"
 
 
 def _without_double_blanks(lines: list[str]) -> list[str]:

@@ -115,8 +115,9 @@ class CellNames:
             said, prefix = others, "all but "
         return prefix + listed(list(dict.fromkeys(self.short(one, without=without) for one in said)))
 
-    def in_words(self, text: str) -> str:
-        """Return a sentence with each cell's id replaced by its name."""
+    def in_words(self, text: str, *, without: Sequence[str] = ()) -> str:
+        """Return a sentence with each cell's id replaced by its name; `without` is that of `short`."""
         for cell_id in sorted(self._parts, key=len, reverse=True):
-            text = re.sub(rf"(?<!\S){re.escape(cell_id)}(?![\w-])", self.short(cell_id), text)
+            name = self.short(cell_id, without=without)
+            text = re.sub(rf"(?<!\S){re.escape(cell_id)}(?![\w-])", name, text)
         return text

@@ -32,7 +32,12 @@ _MARGINAL = "* marginal: what the gradients, and the update, add."
 _SESSIONS_FOR_VERDICTS = 5
 _OWN_ERRORS = "each metric is judged as a table of its own, held to 4 % false verdicts"
 _STARTUP = ("import_time", "build_time", "first_step_time", "compile_time")
-_BOUNDS = {"launch": "launching", "compute": "compute", "memory": "memory bandwidth", "data": "data"}
+_BOUNDS = {
+    "overhead": "launching, or slow kernels",
+    "compute": "compute",
+    "memory": "memory bandwidth",
+    "data": "data",
+}
 
 
 def report(result: RunResult, summary: RunSummary, *, has_blocks: bool = True) -> list[Section]:
@@ -365,17 +370,23 @@ def failure_lines(name: str, fate: str, cell: CellResult | None, reason: str | N
 
 
 def _recommendations(summary: RunSummary, names: CellNames) -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
+    workloads = {cell.id: cell.workload for cell in summary.cells}
+    texts, last = [], ""
     for one in summary.recommendations:
-        choice = figures.listed([names.short(cell) for cell in one.choice])
-        evidence = names.in_words(one.evidence)
+        workload = workloads.get(one.among[0], "") if one.among and "workload" in names.varying else ""
+        if workload != last:
+            texts.append(workload)
+        last, known = workload, ("workload",) if workload else ()
+        choice = figures.listed([names.short(cell, without=known) for cell in one.choice])
+        evidence = names.in_words(one.evidence, without=known)
         # Which of several cells it is depends on the number of steps: the evidence names each.
         said = f"{choice} ({evidence})" if choice and not one.crossings else evidence
-        rows.append(("" if rows else "recommended", f"{one.scenario}: {said}"))
-    if not rows and any(
+        texts.append(f"{'  ' if workload else ''}{one.scenario}: {said}")
+    if not texts and any(
         one.metric == "step_time" and one.verdict in ("faster", "slower") for one in summary.comparisons
     ):
-        rows.append(("recommended", "nothing: that is done only among cells shown to do the same work"))
+        texts.append("nothing: that is done only among cells shown to do the same work")
+    rows = [("recommended" if place == 0 else "", text) for place, text in enumerate(texts)]
     if len({metric for one in summary.recommendations for metric in one.metrics}) > 1:
         rows.append(("", _OWN_ERRORS))
     return rows

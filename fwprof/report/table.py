@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _GAP = "  "
+NOTHING = ("–", "")
+"""What a cell of the table holds where there is nothing to say."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,19 @@ class Table:
         for places in self._parts(widths, width):
             if lines:
                 lines.append("")
-            for cells in (tuple(column.title for column in self.columns), *self.rows):
+            for cells in (tuple(column.title for column in self.columns), *self._rows(places)):
                 padded = [
                     f"{cells[place]:{'<' if self.columns[place].align == 'left' else '>'}{widths[place]}}"
                     for place in places
                 ]
                 lines.append((self.gutter + _GAP.join(padded)).rstrip())
         return lines
+
+    def _rows(self, places: list[int]) -> list[tuple[str, ...]]:
+        """Return the rows that have anything to say in these columns; all, in the first part."""
+        own = [place for place in places if not self.columns[place].is_key]
+        is_first = own[:1] == [place for place, column in enumerate(self.columns) if not column.is_key][:1]
+        return [row for row in self.rows if is_first or any(row[place] not in NOTHING for place in own)]
 
     def markdown(self) -> list[str]:
         """Write the table as a Markdown table."""

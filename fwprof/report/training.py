@@ -148,10 +148,13 @@ def _note(
     if measures[0].title == "accuracy":
         said.append("precision, recall and F1 after the last, macro-averaged")
     for workload in workloads if scales else ():
+        of_workload = [cell for cell in cells if cell.workload == workload]
         ends = (
             f"{measure.title} {measure.text(low)} ({_LEVELS[0]}) to {measure.text(high)} ({_LEVELS[-1]})"
             for measure in measures
             for low, high in (scales[workload, measure.title],)
+            # Of numbers that are predicted there is no accuracy.
+            if any(_means(cell, split, measure.value) for cell in of_workload for split in _SPLITS)
         )
         name = f" of {workload}" if len(workloads) > 1 else ""
         said.append(f"curves{name} on one scale: {', '.join(ends)}")

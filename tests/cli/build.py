@@ -251,7 +251,7 @@ def quick_set() -> tuple[RunResult, RunSummary]:
     cells = (
         cell_summary(
             "mlp-1", "mlp", "alpha", "eager",
-            metrics=MLP | rest(155_420) | training_times(13.4), bound="launch", labels=("synthetic_data",),
+            metrics=MLP | rest(155_420) | training_times(13.4), bound="overhead", labels=("synthetic_data",),
             training=training(20, 0.97), target_accuracy=0.95,
             targets=(TargetTime(seed=0, epoch=7, duration_ns=93_800_000),),
         ),
@@ -278,7 +278,7 @@ def comparison() -> tuple[RunResult, RunSummary]:
         unavailable={"device gamma": "no driver is loaded; looked for /dev/gamma0"},
     )
     cells = (
-        cell_summary("a", "mlp", "alpha", "eager", sessions=5, bound="launch",
+        cell_summary("a", "mlp", "alpha", "eager", sessions=5, bound="overhead",
                      metrics=MLP | rest(155_420, host_peak=MetricValue(
                          unit="bytes", value=342_000_000, p50=342_000_000, ci95=(338_600_000, 345_500_000),
                          count=5)) | training_times(13.4),

@@ -40,6 +40,7 @@ def test_the_fastest_is_named_with_its_lead(build: Any, sessions: Any) -> None:
 def test_cells_that_tie_ahead_of_the_rest_are_named_together(build: Any, sessions: Any) -> None:
     one = recommended(build, sessions, 1.0, 1.0, 2.0)[FASTEST]
     assert one.choice == ("a", "b")
+    assert set(one.among) >= {"a", "b"}
     assert one.evidence == "no difference shown between them; 1 slower than one of them at least"
 
 

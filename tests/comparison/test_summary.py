@@ -188,7 +188,7 @@ def limits(gemm: float, copy: float) -> dict[str, dict[str, Reading]]:
 
 @pytest.mark.parametrize(
     ("gemm", "copy", "bound"),
-    [(60, 10, "compute"), (10, 60, "memory"), (20, 24, "launch"), (30, 30, None), (110, 80, "compute")],
+    [(60, 10, "compute"), (10, 60, "memory"), (20, 24, "overhead"), (30, 30, None), (110, 80, "compute")],
 )
 def test_what_bounds_the_step_follows_its_shares(build: Any, gemm: float, copy: float, bound: str) -> None:
     """A step of 15 ms with 2 MFLOP and 1 MB: the best is what makes these the shares."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fwprof.records import Equivalence
+from fwprof.records import Equivalence, Recommendation
 from fwprof.report.equivalence import equivalence_rows
 from fwprof.report.layout import to_text
 from fwprof.report.names import CellNames
@@ -98,3 +98,34 @@ def test_workloads_whose_cells_all_do_the_same_work_share_a_line(build: ModuleTy
     )
     assert "does not compute the same as" in rows[1]
     assert equivalence_rows(cells[:2], CellNames(result, cells[:2]))[0][1].startswith("all do the same work")
+
+
+def test_recommendations_of_several_workloads_stand_below_each(build: ModuleType) -> None:
+    plans = [
+        build.cell_plan(f"{workload}-{framework}", workload, framework)
+        for workload in ("mlp", "lenet")
+        for framework in ("alpha", "beta")
+    ]
+    result = build.run_result(*((plan, build.cell_result(plan.id)) for plan in plans))
+    times = build.times(410, (110, 109, 111), (140, 138, 142), (160, 158, 162))
+    cells = [
+        build.cell_summary(plan.id, plan.workload.name, plan.choice.name, "eager", metrics=times)
+        for plan in plans
+    ]
+    made = [
+        Recommendation(
+            scenario="fastest training",
+            choice=(f"{workload}-alpha",),
+            evidence=f"ahead of {workload}-beta",
+            among=(f"{workload}-alpha", f"{workload}-beta"),
+        )
+        for workload in ("mlp", "lenet")
+    ]
+    lines = to_text(report(result, build.summary(*cells, recommendations=tuple(made))), 140).splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("recommended"))
+    assert [line[16:] for line in lines[start : start + 4]] == [
+        "mlp",
+        "  fastest training: alpha:eager (ahead of beta:eager)",
+        "lenet",
+        "  fastest training: alpha:eager (ahead of beta:eager)",
+    ]

@@ -26,6 +26,18 @@ def test_a_table_that_fits_stays_whole() -> None:
     ]
 
 
+def test_a_row_with_nothing_to_say_in_a_later_part_is_left_out_there() -> None:
+    table = Table(columns=TABLE.columns, rows=(("a", "–", "–", "–"), ("bb", "10", "2", "*")))
+    assert table.text(25) == [
+        "name  first  second",
+        "a         –       –",
+        "bb       10       2",
+        "",
+        "name  third",
+        "bb        *",
+    ]
+
+
 def test_a_table_that_is_too_wide_is_broken_where_a_part_starts() -> None:
     assert TABLE.text(25) == [
         "name  first  second",

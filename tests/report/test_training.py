@@ -50,6 +50,15 @@ def test_several_workloads_name_a_scale_each(build: ModuleType) -> None:
     assert "curves of lenet on one scale: accuracy 35.0 %" in flat
 
 
+def test_beside_another_workload_a_regression_has_no_scale_of_accuracy(build: ModuleType) -> None:
+    result, summary = build.quick_set()
+    first, second = summary.cells
+    points = tuple(TrainingPoint(epoch=1, split=split, loss=3.0) for split in ("train", "validation"))
+    second = msgspec.structs.replace(second, training=points, targets=())
+    text = to_text(report(result, msgspec.structs.replace(summary, cells=(first, second))), 200)
+    assert "curves of lenet on one scale: loss 3.00 (▁) to 3.00 (█)." in " ".join(text.split())
+
+
 def test_a_regression_has_its_loss_and_nothing_else(build: ModuleType) -> None:
     result, summary = build.quick_set()
     points = tuple(
