@@ -27,6 +27,8 @@ READING_SECONDS = 2.0
 """Memory of one worker."""
 ENERGY_SECONDS = 5.0
 """Energy of one worker, read while it works alone."""
+BATCHES_TRIED = 12
+"""Sizes that the search for the largest batch tries: eight doublings and four halvings of the gap."""
 CHECKPOINT_SECONDS = 2.0
 """Saving, or restoring, a checkpoint of a small model in every format, several times."""
 STEP_SECONDS = 0.002
@@ -67,6 +69,7 @@ def estimate(plan: RunPlan, measured: Measured | None = None) -> Mapping[str, Co
         "verifying": _verifying(plan, measured),
         "timing": _timing(plan, measured),
         "memory": _memory(plan, measured),
+        "largest batch": _largest_batches(plan, measured),
         "training": _training(plan, measured),
         "checkpoints": _checkpoints(plan, measured),
         "data pipeline": _pipelines(plan, measured),
@@ -130,6 +133,13 @@ def _memory(plan: RunPlan, measured: Measured) -> Cost:
         counted = sum(bool(cell.meter_plugins) or cell.device.name != HOST for cell in cells)
         seconds += 0 if process else counted * ENERGY_SECONDS
     return Cost(workers=workers, seconds=seconds)
+
+
+def _largest_batches(plan: RunPlan, measured: Measured) -> Cost:
+    is_asked = plan.request.find_max_batch is not None and plan.is_isolated
+    cells = _pending(plan, measured, "largest-batch") if is_asked else []
+    workers = BATCHES_TRIED * sum(cell.workload.spec is not None for cell in cells)
+    return Cost(workers=workers, seconds=workers * (START_SECONDS + READING_SECONDS))
 
 
 def _training(plan: RunPlan, measured: Measured) -> Cost:

@@ -218,6 +218,12 @@ METRICS = _table(
         meaning="peak resident memory of the process group that trains through the data pipeline",
     ),
     Metric(
+        name="largest_batch",
+        unit="samples",
+        better="higher",
+        meaning="largest batch that was seen to train in the memory given (--find-max-batch)",
+    ),
+    Metric(
         name="device_process_memory",
         unit="bytes",
         better="lower",

@@ -235,6 +235,8 @@ def _works(request: RunRequest) -> Sequence[_Work]:
 
 def _check_training(request: RunRequest, works: Sequence[_Work]) -> None:
     """Refuse what would train nothing, before anything is measured."""
+    if request.find_max_batch and all(work.spec is None for work in works):
+        raise _not_for_own_model("--find-max-batch")
     if request.epochs and all(work.spec is None for work in works):
         raise RequestError(
             "--epochs does not apply to your own model",

@@ -130,6 +130,7 @@ _REPEATED = {
 _SINGLE = {
     "--settings": "settings",
     "--data": "data",
+    "--find-max-batch": "find_max_batch",
     "--epochs": "epochs",
     "--training-seeds": "training_seeds",
     "--target-accuracy": "target_accuracy",

@@ -128,6 +128,11 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
     type=click.IntRange(0, 64),
     help="Workers of that pipeline, instead of the workload's own; implies --pipeline.",
 )
+@_option(
+    "--find-max-batch",
+    metavar="MEMORY",
+    help="Also search the largest batch that trains in so much memory: 2GB, 512MiB.",
+)
 @_option("--half-width", metavar="SHARE", help="Stop when the 95 % interval is ± this narrow.  [default: 5%]")
 @_option(
     "--max-seconds",

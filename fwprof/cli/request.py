@@ -6,6 +6,7 @@ made from RunRequest itself, so that they can never differ from it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union, get_args
@@ -18,8 +19,8 @@ from fwprof.configuration import read_toml_table, read_with_places, suggest
 from fwprof.errors import RequestError
 from fwprof.records import ModelChoice, Record, RunRequest, StageName
 
-_WRITTEN = {"plugins": tuple[str, ...], "models": tuple[str, ...], "data": str}
-"""Fields that people write as text (`name:variant`, `file.py:factory`, `name:folder`)."""
+_WRITTEN = {"plugins": tuple[str, ...], "models": tuple[str, ...], "data": str, "find_max_batch": str | int}
+"""Fields that people write as text (`name:variant`, `file.py:factory`, `name:folder`, `2GB`)."""
 
 RequestFile: Any = msgspec.defstruct(
     "RequestFile",
@@ -67,6 +68,9 @@ def build_request(flags: Mapping[str, Any], config: Path | None) -> RunRequest:
                 "plugins": tuple(parse_framework(text) for text in values.get("plugins", ())),
                 "models": tuple(parse_model(text) for text in values.get("models", ())),
                 "data": parse_data(values["data"]) if "data" in values else None,
+                "find_max_batch": parse_bytes(str(values["find_max_batch"]))
+                if "find_max_batch" in values
+                else None,
             }
         )
         # The constructor checks no constraint: only decoding does.
@@ -112,6 +116,22 @@ def parse_count(text: str, what: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise RequestError(f"'{text}' is not a number of {what}", next="write a whole number of at least 1")
     return int(text)
+
+
+def parse_bytes(text: str) -> int:
+    """Parse `2GB`, `512MiB` or `800000000`.
+
+    Raises:
+        RequestError: it is no amount of memory.
+    """
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    value = 0
+    if found is not None and (found[2] or not found[3]):
+        power = " kmgt".index(found[2].lower() or " ")
+        value = round(float(found[1]) * (1024 if found[3] else 1000) ** power)
+    if value < 1:
+        raise RequestError(f"'{text}' is no amount of memory", next="write 2GB, 512MiB or a number of bytes")
+    return value
 
 
 def parse_limit(text: str) -> tuple[str, float]:

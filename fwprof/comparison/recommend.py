@@ -13,6 +13,7 @@ from itertools import chain
 from math import log
 
 from fwprof.comparison.amortise import Course, crossings
+from fwprof.comparison.batches import recommend_largest
 from fwprof.comparison.pairs import STEP
 from fwprof.comparison.rule import MIN_SESSIONS
 from fwprof.comparison.series import FIRST_RESULT, SPREAD, session_values
@@ -45,10 +46,11 @@ class Scenario:
     """What those are that somebody beats."""
 
 
+MEMORY = ("device_process_memory", "host_peak")
 SCENARIOS = (
     Scenario("fastest training", (STEP,), "ahead of", "takes", "slower"),
     # The memory of a device is what runs short there; the host's is compared where no device has its own.
-    Scenario("resource-limited", ("device_process_memory", "host_peak"), "below", "needs", "larger"),
+    Scenario("resource-limited", MEMORY, "below", "needs", "larger"),
     Scenario("quickest first result", (FIRST_RESULT,), "ahead of", "takes", "later"),
     Scenario("steadiest", (SPREAD,), "below", "spreads", "less steady"),
 )
@@ -74,6 +76,8 @@ def recommend(
                 found.append(answer)
             if scenario.metrics == (FIRST_RESULT,):
                 found += _amortised(result, members, comparisons)
+            if scenario.metrics == MEMORY and (budget := result.plan.request.find_max_batch):
+                found += filter(None, [recommend_largest(_quantity(budget, "bytes"), members)])
     return found
 
 

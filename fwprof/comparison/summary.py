@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from fwprof.comparison.batches import LARGEST_BATCH, largest_batch_metric
 from fwprof.comparison.checkpoints import checkpoint_metrics, judge_checkpoints
 from fwprof.comparison.pipeline import pipeline_metrics
 from fwprof.comparison.series import (
@@ -107,6 +108,7 @@ def summarize_cell(
         target_accuracy=target_accuracy(plan, request) if cell.training else None,
         targets=targets_of(cell, plan, request),
         pipeline=cell.pipeline,
+        largest_batch=cell.largest_batch,
         checks=tuple(
             check
             for measurement in cell.measurements
@@ -159,6 +161,7 @@ def metrics_of(subject: Subject) -> dict[str, MetricValue]:
     step, workload = metrics["step_time"].p50, subject.plan.workload
     metrics["share_of_best_gemm"] = _share("share_of_best_gemm", workload.flops, step, subject, "best_gemm")
     metrics["share_of_copy"] = _share("share_of_copy", workload.traffic_bytes, step, subject, "best_copy")
+    metrics[LARGEST_BATCH] = largest_batch_metric(subject.cell)
     metrics |= pipeline_metrics(subject.cell, subject.plan, batch_size(subject.cell, subject.plan))
     named = _api_times(subject) | checkpoint_metrics(subject.cell)
     order = [each for name in METRICS for each in _entries(name, named)]

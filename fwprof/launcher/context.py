@@ -23,8 +23,8 @@ from fwprof.launcher.link import Link
 from fwprof.launcher.process import Switchboard, WorkerProcess
 from fwprof.records import CellPlan, Failure, RunPlan, frames
 from fwprof.store import RunFolder
-from fwprof.store.layout import REPLICA, VERIFICATION
-from fwprof.workloads.inputs import write_inputs
+from fwprof.store.layout import REPLICA
+from fwprof.workloads.inputs import BATCH_COUNT, write_inputs
 
 
 def side_by_side(cells: Sequence[CellPlan]) -> Sequence[Sequence[CellPlan]]:
@@ -114,18 +114,17 @@ class RunContext:
             self._begun.add(cell.id)
         return worker
 
-    def open_verifier(self, cell: CellPlan, name: str) -> CellWorker:
-        """Start a worker that verifies; what becomes of it is not what becomes of the cell.
+    def open_beside(self, cell: CellPlan, name: str) -> CellWorker:
+        """Start a worker that verifies or tries; what becomes of it is not what becomes of the cell.
 
         Args:
             cell: what it will build.
-            name: of its journal, beside the cell's others.
+            name: of its journal, in a folder beside the cell's others.
         """
-        journal_name = f"{VERIFICATION}/{name}"
         worker = CellWorker(
             cell,
-            self.link(cell, self.folder.log_path(cell.id, journal_name)),
-            self.folder.journal(cell.id, journal_name),
+            self.link(cell, self.folder.log_path(cell.id, name)),
+            self.folder.journal(cell.id, name),
             self.observer,
         )
         self._open.append(worker)
@@ -157,11 +156,28 @@ class RunContext:
         self.begin_to_open(worker, passes, with_data=with_data)
         return worker.hear(frames.Ready) is not None
 
-    def begin_to_open(self, worker: CellWorker, passes: Sequence[str], *, with_data: bool = False) -> None:
-        """As `open_cell`, without waiting: the worker's `hear` waits for `Ready`."""
+    def begin_to_open(
+        self,
+        worker: CellWorker,
+        passes: Sequence[str],
+        *,
+        with_data: bool = False,
+        batches: int = BATCH_COUNT,
+    ) -> Path | None:
+        """As `open_cell`, without waiting: the worker's `hear` waits for `Ready`.
+
+        Args:
+            worker: the worker.
+            passes: which meters take part.
+            with_data: whether it needs the whole data set.
+            batches: how many it is given, in turn.
+
+        Returns:
+            The folder with its inputs; None where they could not be had, and the worker has failed.
+        """
         cell = worker.cell
         try:
-            inputs = self._inputs(cell, with_data=with_data)
+            inputs = self._inputs(cell, with_data=with_data, batches=batches)
         except FwprofError as error:
             # Data that is not there is this cell's failure: the other cells go on.
             worker.fail(
@@ -172,7 +188,7 @@ class RunContext:
                     next=error.next,
                 )
             )
-            return
+            return None
         order = frames.Open(
             cell=cell,
             schedule=self.plan.schedule,
@@ -181,6 +197,7 @@ class RunContext:
             passes=tuple(passes),
         )
         worker.tell(order)
+        return inputs
 
     def cache(self) -> Path:
         """Return a new empty folder for what a framework caches on disk."""
@@ -190,11 +207,12 @@ class RunContext:
         """Return a new empty folder that lives as long as the run."""
         return Path(tempfile.mkdtemp(prefix=prefix, dir=self._scratch))
 
-    def _inputs(self, cell: CellPlan, *, with_data: bool) -> Path:
+    def _inputs(self, cell: CellPlan, *, with_data: bool, batches: int = BATCH_COUNT) -> Path:
         """Return the folder with a cell's weights and batches; cells with equal work share it."""
         if cell.workload.spec is None or cell.batch_size is None:
             return self._scratch
-        key = hashlib.sha256(encode((cell.workload, cell.batch_size, cell.seed, with_data))).hexdigest()[:16]
+        wanted = (cell.workload, cell.batch_size, cell.seed, with_data, batches)
+        key = hashlib.sha256(encode(wanted)).hexdigest()[:16]
         folder = self._scratch / f"inputs-{key}"
         if not folder.exists():
             folder.mkdir()
@@ -204,6 +222,7 @@ class RunContext:
                 cell.seed,
                 folder,
                 with_data_set=with_data,
+                batch_count=batches,
                 # Every seed of a training is judged by the same samples: what differs is the training.
                 data_seed=self.plan.request.seed,
             )

@@ -22,6 +22,7 @@ from fwprof.launcher.cell import CellWorker
 from fwprof.launcher.context import RunContext, side_by_side
 from fwprof.launcher.presets import Presets
 from fwprof.records import HOST, CellPlan, Description, Equivalence, Group, frames
+from fwprof.store.layout import VERIFICATION
 from fwprof.workloads.answers import CHECK_SAMPLES, Answers, load_answers, write_check_inputs
 from fwprof.workloads.language import parameter_shapes, state_shapes
 
@@ -123,7 +124,7 @@ def _ask_all(
     answered: dict[bytes, _Answered] = {}
     for plans in side_by_side(list(wanted.values())):
         context.check_cancelled()
-        workers = [context.open_verifier(plan, _journal_name(plan)) for plan in plans]
+        workers = [context.open_beside(plan, f"{VERIFICATION}/{_journal_name(plan)}") for plan in plans]
         try:
             destinations = [Path(tempfile.mkdtemp(dir=scratch)) for _ in plans]
             for plan, worker, destination in zip(plans, workers, destinations, strict=True):

@@ -12,11 +12,12 @@ from fwprof.launcher import passes
 from fwprof.launcher.checkpoints import measure_checkpoints
 from fwprof.launcher.context import RunContext, side_by_side
 from fwprof.launcher.equivalence import verify_group
+from fwprof.launcher.largest_batch import find_largest_batch
 from fwprof.launcher.presets import Presets
 from fwprof.launcher.schedules import run_session
 from fwprof.records import CellPlan, RunResult
 from fwprof.store import RunFolder
-from fwprof.store.layout import CHECKPOINT_SAVE, DATA_PIPELINE, MEMORY, TRAINING, nth_journal
+from fwprof.store.layout import CHECKPOINT_SAVE, DATA_PIPELINE, LARGEST_BATCH, MEMORY, TRAINING, nth_journal
 from fwprof.workloads.pipelines import has_pipeline
 
 
@@ -55,8 +56,14 @@ def _measure(context: RunContext) -> None:
     alive = [cell for cell in plan.cells() if context.has_figures(cell.id)]
     if plan.request.memory:
         _measure_memory(context, alive)
-    seeds = [nth_journal(TRAINING, number) for number in range(plan.request.training_seeds)]
     neutral = [cell for cell in alive if cell.workload.spec is not None]
+    searched = [cell for cell in neutral if not measured.has_pass(cell.id, LARGEST_BATCH)]
+    if plan.request.find_max_batch and context.is_isolated and searched:
+        context.observer(PassStarted(name="largest batch"))
+        for cell in searched:
+            if context.has_figures(cell.id):
+                find_largest_batch(context, cell)
+    seeds = [nth_journal(TRAINING, number) for number in range(plan.request.training_seeds)]
     trained = [cell for cell in neutral if not all(measured.has_pass(cell.id, name) for name in seeds)]
     if plan.request.epochs and trained:
         context.observer(PassStarted(name="training"))

@@ -1,10 +1,12 @@
 """The frozen records that cross doors: between processes, to files, to plugins.
 
 One module a door: `request` (user's words), `workload` (the model language), `plan` (resolved),
-`frames` (launcher and worker), `measurement` and `checkpoint` (raw numbers), `result` (stored and derived).
+`frames` (launcher and worker), `measurement`, `checkpoint` and `batches` (raw numbers), `result`
+(stored and derived).
 """
 
 from fwprof.records.base import Record, Scalar
+from fwprof.records.batches import BatchSearch, TriedBatch
 from fwprof.records.checkpoint import (
     CHECKPOINT_PARTS,
     Checkpoint,
@@ -82,6 +84,7 @@ __all__ = [
     "HOST",
     "LABELS",
     "SCHEMA_VERSION",
+    "BatchSearch",
     "Block",
     "Budget",
     "CellPlan",
@@ -142,6 +145,7 @@ __all__ = [
     "TargetTime",
     "TensorError",
     "TrainingPoint",
+    "TriedBatch",
     "Verdict",
     "Workload",
     "WorkloadPlan",

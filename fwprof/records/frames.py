@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from fwprof.records.base import Record, Scalar
+from fwprof.records.batches import TriedBatch
 from fwprof.records.checkpoint import RestoredCheckpoint, SavedCheckpoint, StoredWeights
 from fwprof.records.conformance import CheckOutcome
 from fwprof.records.measurement import (
@@ -296,6 +297,19 @@ class LoopDone(ReportBase, frozen=True, kw_only=True, tag="loop_done"):
     loop: DataLoop
 
 
+class BatchTried(ReportBase, frozen=True, kw_only=True, tag="batch_tried"):
+    """One batch size was tried; kept by the launcher, which starts a process for each."""
+
+    tried: TriedBatch
+
+
+class BatchesTried(ReportBase, frozen=True, kw_only=True, tag="batches_tried"):
+    """The search for the largest batch is over."""
+
+    ended: str
+    """Why no larger one was tried; empty: one was too large."""
+
+
 class LimitsMeasured(ReportBase, frozen=True, kw_only=True, tag="limits_measured"):
     """The best matrix product and copy."""
 
@@ -360,6 +374,8 @@ Report = (
     | WeightsSaved
     | PipelineOpened
     | LoopDone
+    | BatchTried
+    | BatchesTried
     | LimitsMeasured
     | DevicesListed
     | Exported

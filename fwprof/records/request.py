@@ -95,6 +95,9 @@ class RunRequest(Record, frozen=True, kw_only=True):
     settings: Literal["as-shipped", "equal", "both"] | None = None
     """None: as-shipped for one framework, both where frameworks are compared."""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
+    find_max_batch: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Search the largest batch that trains in so many bytes: of the device's memory, or of the process's on
+    the host. None: no such search."""
     epochs: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
     """Train this many epochs in a pass of its own and report scores and times; 0: no such pass."""
     training_seeds: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1

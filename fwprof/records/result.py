@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from fwprof.records.base import Record, Scalar
+from fwprof.records.batches import BatchSearch
 from fwprof.records.checkpoint import Checkpoint, CheckpointPart, StoredWeights
 from fwprof.records.measurement import (
     Check,
@@ -116,6 +117,8 @@ class CellResult(Record, frozen=True, kw_only=True):
     weights: StoredWeights | None = None
     """The trained parameters, where they were to be kept."""
     pipeline: PipelineRun | None = None
+    largest_batch: BatchSearch | None = None
+    """Null: not asked for."""
     equivalence: Equivalence = Equivalence()
     labels: tuple[str, ...] = ()
 
@@ -274,6 +277,8 @@ class CellSummary(Record, frozen=True, kw_only=True):
     """One a seed, in order."""
     pipeline: PipelineRun | None = None
     """The raw loops through the framework's own data pipeline; null: there was no such pass."""
+    largest_batch: BatchSearch | None = None
+    """Every batch size that was tried in the memory given; null: not asked for."""
 
 
 Verdict = Literal["faster", "slower", "no difference shown", "not comparable", "one process"]

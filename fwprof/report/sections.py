@@ -12,6 +12,7 @@ import msgspec
 
 from fwprof.records.result import LABELS
 from fwprof.report import figures
+from fwprof.report.batches import batch_sections
 from fwprof.report.checkpoints import checkpoint_sections, weights_rows
 from fwprof.report.compiled import compiled_rows
 from fwprof.report.equivalence import equivalence_table
@@ -69,6 +70,7 @@ def report(result: RunResult, summary: RunSummary, *, has_blocks: bool = True) -
         Facts(tuple(facts)),
         *_figures(cells, names),
         *pipeline_sections(cells, names),
+        *batch_sections(cells, names, result.plan.request.find_max_batch),
         *comparison_sections(msgspec.structs.replace(summary, cells=tuple(cells)), names),
         *training_tables(cells, names, has_blocks=has_blocks),
         *checkpoint_sections(cells, names),

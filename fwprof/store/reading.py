@@ -13,6 +13,7 @@ import msgspec
 from fwprof.codec import decode_stored, digest
 from fwprof.errors import StoreError
 from fwprof.records import (
+    BatchSearch,
     Block,
     CellPlan,
     CellResult,
@@ -118,6 +119,7 @@ class ReadJournal(Record, frozen=True, kw_only=True):
     went_on: frames.WentOn = frames.WentOn(losses=())
     weights: StoredWeights | None = None
     pipeline: PipelineRun | None = None
+    largest_batch: BatchSearch | None = None
 
 
 def read_journal(path: Path, session: int, *, is_replica: bool = False) -> ReadJournal:
@@ -141,6 +143,7 @@ def read_journal(path: Path, session: int, *, is_replica: bool = False) -> ReadJ
     went_on = frames.WentOn(losses=())
     weights: StoredWeights | None = None
     pipeline: PipelineRun | None = None
+    search: BatchSearch | None = None
     is_finished = False
     reports: Iterator[frames.Report] = read_lines(path, frames.Report)  # type: ignore[arg-type]  # a union is no type
     for report in reports:
@@ -177,6 +180,11 @@ def read_journal(path: Path, session: int, *, is_replica: bool = False) -> ReadJ
                 pipeline = report.run
             case frames.LoopDone() if pipeline is not None:
                 pipeline = msgspec.structs.replace(pipeline, loops=(*pipeline.loops, report.loop))
+            case frames.BatchTried():
+                search = search or BatchSearch()
+                search = msgspec.structs.replace(search, tried=(*search.tried, report.tried))
+            case frames.BatchesTried() if search is not None:
+                search = msgspec.structs.replace(search, ended=report.ended)
             case frames.Failed():
                 failure = failure or report.failure
             case frames.Finished():
@@ -217,6 +225,7 @@ def read_journal(path: Path, session: int, *, is_replica: bool = False) -> ReadJ
         went_on=went_on,
         weights=weights,
         pipeline=pipeline,
+        largest_batch=search,
     )
 
 
@@ -261,6 +270,7 @@ def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool, sessions:
         checkpoints=_pair_checkpoints(passes),
         weights=next((read.weights for read in passes if read.weights), None),
         pipeline=next((read.pipeline for read in passes if read.pipeline is not None), None),
+        largest_batch=next((read.largest_batch for read in passes if read.largest_batch), None),
         equivalence=equivalence,
         labels=tuple(labels),
     )

@@ -39,6 +39,7 @@ def write_inputs(
     with_data_set: bool,
     *,
     data_seed: int | None = None,
+    batch_count: int = BATCH_COUNT,
 ) -> None:
     """Write canonical weights and the first batches, and the whole data set if asked.
 
@@ -49,6 +50,7 @@ def write_inputs(
         folder: where.
         with_data_set: whether the whole data set is written too.
         data_seed: of the samples and their split; None: as the weights.
+        batch_count: how many batches.
 
     Raises:
         ValueError: the plan is of the user's own model.
@@ -59,7 +61,7 @@ def write_inputs(
         raise ValueError(f"{plan.name} is a native model: it has no canonical inputs")
     weights = starting_weights(plan.spec, plan.layers, seed)
     data = load_data(plan.spec, seed if data_seed is None else data_seed)
-    batches = data.batches(BATCH_COUNT, batch_size)
+    batches = data.batches(batch_count, batch_size)
     try:
         for name, value in weights.items():
             save_array(folder / "weights" / f"{name}.npy", value)
@@ -77,6 +79,7 @@ def write_inputs(
             "is_synthetic": data.is_synthetic,
             "is_trimmed": data.is_trimmed,
             "batch_size": batch_size,
+            "batches": batch_count,
         }
         (folder / "index.json").write_text(json.dumps(index))
     except OSError as error:
@@ -93,8 +96,9 @@ def read_inputs(folder: Path, plan: WorkloadPlan) -> LoadedWorkload:
 
     if plan.spec is None:
         raise ValueError(f"{plan.name} is a native model: it has no canonical inputs")
-    size = _index(folder).get("batch_size")
-    if not isinstance(size, int):
+    index = _index(folder)
+    size, count = index.get("batch_size"), index.get("batches")
+    if not isinstance(size, int) or not isinstance(count, int):
         raise StoreError(f"{folder / 'index.json'} is damaged", cause="it names no batch size")
     shapes = parameter_shapes(plan.layers) | state_shapes(plan.layers)
     weights = {
@@ -110,7 +114,7 @@ def read_inputs(folder: Path, plan: WorkloadPlan) -> LoadedWorkload:
                 open_array(folder / "batches" / f"{n}.targets.npy", (size, *target_shape), target_dtype)
             ),
         )
-        for n in range(BATCH_COUNT)
+        for n in range(count)
     ]
     return LoadedWorkload(
         name=plan.name, spec=plan.spec, layers=plan.layers, weights=weights, batches=batches

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fwprof.cli.request import build_request, parse_limit, parse_share, parse_threads
+from fwprof.cli.request import build_request, parse_bytes, parse_limit, parse_share, parse_threads
 from fwprof.errors import RequestError
 from fwprof.records import DataChoice, FrameworkChoice, RunRequest
 
@@ -212,3 +212,21 @@ def test_what_a_flag_replaces_is_not_looked_at() -> None:
     config = matrix(Path("here"), "workloads: [gone.yaml]\nepochs: 5\n")
     request = build_request({"workloads": ("mlp",)}, config)
     assert (request.workloads, request.epochs) == (("mlp",), 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("2GB", 2 * 10**9), ("512MiB", 512 * 2**20), ("1.5 g", 15 * 10**8), ("800kB", 800_000), ("4096", 4096)],
+)
+def test_memory_is_written_as_people_write_it(tmp_path: Path, text: str, count: int) -> None:
+    assert parse_bytes(text) == count
+    assert build_request({"find_max_batch": text}, None).find_max_batch == count
+    config = tmp_path / "request.yaml"
+    config.write_text(f"find_max_batch: {text}\n")
+    assert build_request({}, config).find_max_batch == count
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1", "0", "2 apples", "1iB", "0.1", "1e9"])
+def test_what_is_no_amount_of_memory_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="is no amount of memory"):
+        parse_bytes(text)
