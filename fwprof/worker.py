@@ -201,7 +201,8 @@ class Worker:
         built = self._build(order.cell, Path(order.inputs), Path(order.cache))
         self._send(frames.Described(description=built.describe()))
         self._enter("verify")
-        save_answers(take_answers(built.model, built.programs, self._staged), Path(order.destination))
+        answers = take_answers(built.model, built.programs, self._staged, precision=order.cell.precision)
+        save_answers(answers, Path(order.destination))
         self._send(frames.Answered())
 
     def _load_workload(self, cell: CellPlan) -> LoadedWorkload:

@@ -61,6 +61,7 @@ def judge_answers(
     own, own_reference = answers["own"], reference["own"]
     precise = _errors(own, exact, names) if own else {}
     allowed = _errors(own_reference, exact_reference, names) if own_reference else {}
+    jumps = _jumps(exact_reference)
     tensors = []
     for (kind, name), error in function.items():
         judged = kind in ("outputs", "loss", "gradient")
@@ -69,9 +70,8 @@ def judge_answers(
         own_error = own_bound = None
         if judged and own is not None:
             own_error = precise[kind, name]
-            own_bound = max(
-                PRECISION_FLOORS[precision], PRECISION_FACTOR * (allowed.get((kind, name)) or 0.0)
-            )
+            rounding = max(allowed.get((kind, name)) or 0.0, jumps.get((kind, name), 0.0))
+            own_bound = max(PRECISION_FLOORS[precision], PRECISION_FACTOR * rounding)
             passed = passed and own_error is not None and own_error <= own_bound
         tensors.append(
             TensorError(
@@ -106,6 +106,19 @@ def in_words(tensor: TensorError, precision: str) -> str:
     bound = PARAMETER_BOUND if tensor.kind == "parameter" else FUNCTION_BOUND
     is_same_function = tensor.function_error is not None and tensor.function_error <= bound
     return f"{name} in {precision}" if is_same_function else name
+
+
+def _jumps(exact: Answers) -> dict[tuple[str, str], float]:
+    """Return how far rounding may move each gradient, over its largest value, as `_errors` has it."""
+    import numpy as np
+
+    sizes = {name: float(np.abs(value).max(initial=0.0)) for name, value in exact.gradients.items()}
+    floor = NEGLIGIBLE * max(sizes.values(), default=0.0)
+    return {
+        ("gradient", name): moved / scale
+        for name, moved in exact.sensitivity.items()
+        if (scale := max(sizes.get(name, 0.0), floor))
+    }
 
 
 def _errors(

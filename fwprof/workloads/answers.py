@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,8 @@ class Answers:
         gradients: of the first batch, canonical name → array.
         parameters: parameters and statistics after `PARAMETER_STEPS` steps, canonical name → array.
         losses: of `CURVE_STEPS` steps.
+        sensitivity: of a model in float64: canonical name → how far rounding may move the gradient, in
+            its own unit.
     """
 
     outputs: Array
@@ -58,6 +60,7 @@ class Answers:
     gradients: Mapping[str, Array]
     parameters: Mapping[str, Array]
     losses: tuple[float, ...]
+    sensitivity: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_check_inputs(plan: WorkloadPlan, seed: int, folder: Path) -> None:
@@ -107,7 +110,7 @@ def save_answers(answers: Answers, folder: Path) -> None:
         for kind in ("gradients", "parameters"):
             for name, value in getattr(answers, kind).items():
                 save_array(folder / kind / f"{name}.npy", value)
-        index = {"loss": answers.loss, "losses": answers.losses}
+        index = {"loss": answers.loss, "losses": answers.losses, "sensitivity": dict(answers.sensitivity)}
         (folder / _INDEX).write_text(json.dumps(index))
     except OSError as error:
         raise StoreError(f"cannot write answers to {folder}", cause=str(error)) from error
@@ -129,6 +132,7 @@ def load_answers(folder: Path) -> Answers:
         gradients=_open_all(folder / "gradients"),
         parameters=_open_all(folder / "parameters"),
         losses=tuple(float(loss) for loss in index["losses"]),
+        sensitivity={name: float(value) for name, value in index["sensitivity"].items()},
     )
 
 

@@ -151,3 +151,38 @@ def test_rounding_in_its_own_precision_is_judged_beside_the_reference_s() -> Non
     (outputs,) = [one for one in worse.tensors if one.kind == "outputs"]
     assert outputs.precision_error == pytest.approx(5e-5, rel=1e-3)
     assert outputs.precision_bound == pytest.approx(4e-5, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("moved", "by", "status"),
+    [(0.0, 2e-3, "not_equivalent"), (1e-3, 2e-3, "equivalent"), (1e-3, 2e-2, "not_equivalent")],
+)
+def test_a_gradient_may_be_off_by_what_rounding_can_do_to_it(moved: float, by: float, status: str) -> None:
+    """A ReLU whose input is nearly zero: one program rounds it up, the other down."""
+    base = answers()
+    largest = float(np.abs(base.gradients["0.bias"]).max())
+    own = answers(gradients={**base.gradients, "0.bias": off(base.gradients["0.bias"], by)})
+    found = judge_answers(
+        {"float64": base, "own": own},
+        {"float64": answers(sensitivity={"0.bias": moved * largest}), "own": base},
+        names=NAMES,
+        precision="float32",
+        reference_id="a",
+        verified_with=(),
+    )
+    assert found.status == status
+    assert found.first_difference == (None if status == "equivalent" else "the gradient of 0.bias in float32")
+
+
+def test_outputs_are_judged_as_strictly_where_gradients_jump() -> None:
+    """They are continuous: only a coarser format moves them."""
+    base = answers()
+    found = judge_answers(
+        {"float64": base, "own": answers(outputs=off(base.outputs, 1e-3))},
+        {"float64": answers(sensitivity=dict.fromkeys(base.gradients, 1.0)), "own": base},
+        names=NAMES,
+        precision="float32",
+        reference_id="a",
+        verified_with=(),
+    )
+    assert found.first_difference == "the outputs in float32"

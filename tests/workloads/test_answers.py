@@ -70,10 +70,11 @@ def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
         gradients={"4.1.kernel": numbers.random((2, 3))},
         parameters={"4.1.kernel": numbers.random((2, 3)), "4.1.bias": numbers.random(3)},
         losses=(1.5, 1.25),
+        sensitivity={"4.1.kernel": 1e-3},
     )
     save_answers(answers, tmp_path)
     found = load_answers(tmp_path)
-    assert (found.loss, found.losses) == (1.5, (1.5, 1.25))
+    assert (found.loss, found.losses, found.sensitivity) == (1.5, (1.5, 1.25), {"4.1.kernel": 1e-3})
     assert set(found.parameters) == {"4.1.kernel", "4.1.bias"}
     np.testing.assert_array_equal(found.gradients["4.1.kernel"], answers.gradients["4.1.kernel"])
     np.testing.assert_array_equal(found.outputs, answers.outputs)
