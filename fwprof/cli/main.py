@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from errno import EDQUOT, EFBIG, ENOSPC, EPIPE
 from importlib import import_module
+from io import TextIOWrapper
 
 import click
 
@@ -86,6 +87,10 @@ def cli(ctx: click.Context) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that has no "–" or "µ" shows a question mark: what was measured is shown all the same.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     status = run(words)
     try:
         sys.stdout.flush()

@@ -52,8 +52,11 @@ def print_json(value: object) -> None:
     """Print one JSON document, and nothing else."""
     import msgspec
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
     sys.stdout.flush()
+    # JSON is UTF-8, whatever the terminal takes.
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
 
 
 def print_list(titles: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:

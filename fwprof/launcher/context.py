@@ -216,16 +216,21 @@ class RunContext:
         folder = self._scratch / f"inputs-{key}"
         if not folder.exists():
             folder.mkdir()
-            write_inputs(
-                cell.workload,
-                cell.batch_size,
-                cell.seed,
-                folder,
-                with_data_set=with_data,
-                batch_count=batches,
-                # Every seed of a training is judged by the same samples: what differs is the training.
-                data_seed=self.plan.request.seed,
-            )
+            try:
+                write_inputs(
+                    cell.workload,
+                    cell.batch_size,
+                    cell.seed,
+                    folder,
+                    with_data_set=with_data,
+                    batch_count=batches,
+                    # Every seed of a training is judged by the same samples: what differs is the training.
+                    data_seed=self.plan.request.seed,
+                )
+            except FwprofError:
+                # The next cell would take what is there for all of it.
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
         return folder
 
     def close(self, workers: Sequence[CellWorker]) -> None:

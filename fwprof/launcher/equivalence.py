@@ -16,7 +16,7 @@ import msgspec
 
 from fwprof.codec import encode
 from fwprof.comparison.equivalence import judge_answers
-from fwprof.errors import RequestError
+from fwprof.errors import RequestError, StoreError
 from fwprof.events import PassStarted
 from fwprof.launcher.cell import CellWorker
 from fwprof.launcher.context import RunContext, side_by_side
@@ -120,7 +120,10 @@ def _ask_all(
     """
     inputs = context.scratch("check-inputs-")
     first = next(iter(wanted.values()))
-    write_check_inputs(first.workload, first.seed, inputs)
+    try:
+        write_check_inputs(first.workload, first.seed, inputs)
+    except StoreError as error:
+        raise RequestError(error.what, cause=error.cause, next=error.next) from error
     answered: dict[bytes, _Answered] = {}
     for plans in side_by_side(list(wanted.values())):
         context.check_cancelled()

@@ -105,6 +105,19 @@ def test_runs_are_listed_and_shown(
     assert shown.stdout.startswith(table)
 
 
+def test_a_terminal_that_has_no_dashes_shows_what_it_can(
+    fwprof: Command, first: subprocess.CompletedProcess[str], place: Path
+) -> None:
+    wanted = fwprof("show", "last~1")
+    poor = {"env": environment(place) | {"PYTHONIOENCODING": "ascii"}, "cwd": place, "capture_output": True}
+    shown = subprocess.run(arguments("show", "last~1"), check=False, timeout=300, **poor)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout == wanted.stdout.encode("ascii", "replace")
+    assert b"?" in shown.stdout
+    as_json = subprocess.run(arguments("show", "last~1", "--json"), check=False, timeout=300, **poor)
+    assert json.loads(as_json.stdout) == json.loads(fwprof("show", "last~1", "--json").stdout)
+
+
 def test_shown_as_json_a_run_is_what_profile_printed(
     fwprof: Command, second: subprocess.CompletedProcess[str]
 ) -> None:
