@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 
 import msgspec
-import psutil
 
 from fwprof import workloads
 from fwprof.launcher.context import RunContext
@@ -154,6 +153,8 @@ def _most(cell: CellPlan) -> int | None:
 
 
 def _host_limit(cell: CellPlan) -> float | None:
+    import psutil
+
     return HOST_SHARE * psutil.virtual_memory().total if cell.device.name == HOST else None
 
 
