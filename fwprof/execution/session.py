@@ -31,6 +31,8 @@ VALUE_NS = 1_000_000
 """Warm-up values cover at least this long, so that fast steps do not fill the record."""
 WAIT_TRIES = 3
 """So often a wait must have returned early before it counts as one that does not wait."""
+LONG_STEP_NS = 1_000_000_000
+"""Of steps this long the check of `wait` takes four, of shorter ones eight or more."""
 
 
 class InvalidResultError(RunError):
@@ -340,8 +342,9 @@ class Session:
     def _lateness(self) -> tuple[float, float]:
         """Return by how much a read right after `wait` is late, and what is no concern, ns."""
         typical_ns = self._typical_ns.get("run") or 0
-        # Enough steps that the work left over by a missing wait stands out from a read's own noise.
-        count = min(200, max(4, self._step_count(typical_ns)))
+        # Enough steps that the work left over by a missing wait stands out from a read's own noise, and from
+        # a machine whose speed changes; of steps that take seconds, fewer.
+        count = min(200, max(8 if typical_ns < LONG_STEP_NS else 4, self._step_count(typical_ns)))
         begin = self._clock.now_ns()
         step_ns, at_once_ns = self._read_after(count)
         limit_ns = max(2.0 * max(step_ns, typical_ns), 2_000_000)
