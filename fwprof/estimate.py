@@ -11,6 +11,7 @@ from math import ceil
 
 from fwprof import planning
 from fwprof.records import HOST, CellPlan, Group, Measured, Record, RunPlan
+from fwprof.workloads.answers import CURVE_STEPS, check_samples
 from fwprof.workloads.pipelines import has_pipeline, pipeline_seconds
 
 AT_ONCE = 2
@@ -21,6 +22,8 @@ START_SECONDS = 6.0
 
 Source: docs/eight-cells.md, measured.
 """
+CHECK_STEPS = CURVE_STEPS + 4
+"""Steps of a worker that is verified: one for the gradients, those of the curve, three with moved weights."""
 CHECK_SECONDS = 2.0
 """Guards of a timed worker after its rounds, and a framework's own training loop."""
 READING_SECONDS = 2.0
@@ -84,7 +87,7 @@ def workers_at_once(cells: Iterable[CellPlan]) -> int:
 
 
 def _verifying(plan: RunPlan, measured: Measured) -> Cost:
-    workers, turns = 0, 0
+    workers, seconds = 0, 0.0
     for group in plan.groups:
         is_asked = plan.request.equivalence != "skip" and plan.is_isolated and len(group.cells) > 1
         if is_asked and group.name not in measured.verified and group.cells[0].workload.spec is not None:
@@ -95,8 +98,15 @@ def _verifying(plan: RunPlan, measured: Measured) -> Cost:
                 for cell in group.cells
             }
             workers += len(exact) + len(own)
-            turns += ceil((len(exact) + len(own)) / workers_at_once(group.cells))
-    return Cost(workers=workers, seconds=turns * START_SECONDS)
+            turns = ceil((len(exact) + len(own)) / workers_at_once(group.cells))
+            seconds += turns * (START_SECONDS + _answer_seconds(group.cells[0]))
+    return Cost(workers=workers, seconds=seconds)
+
+
+def _answer_seconds(cell: CellPlan) -> float:
+    """Guess what answering takes: steps on a few samples, in float64, each worker on a core of its own."""
+    share = check_samples(cell.workload) / (cell.batch_size or 1)
+    return CHECK_STEPS * share * (cell.workload.flops or 0) / HOST_FLOPS
 
 
 def _timing(plan: RunPlan, measured: Measured) -> Cost:

@@ -51,17 +51,30 @@ def test_one_cell_is_one_worker_of_each_kind() -> None:
 
 def test_untimed_workers_live_two_at_a_time() -> None:
     costs = estimate(plan("fake", "fake:graph"))
-    assert costs["verifying"] == Cost(workers=4, seconds=2 * 6)
+    assert costs["verifying"].workers == 4
+    assert costs["verifying"].seconds == pytest.approx(2 * 6, rel=0.01)
     assert costs["timing"] == Cost(workers=3, seconds=3 * (6 + 2) + 20)
     assert costs["memory"] == Cost(workers=2, seconds=6 + 2)
 
 
 def test_on_a_device_for_one_worker_they_live_alone() -> None:
     costs = estimate(plan("fake", "fake:graph", devices=("card",), batch_sizes=(8,)))
-    assert costs["verifying"] == Cost(workers=4, seconds=4 * 6)
+    assert costs["verifying"].workers == 4
+    assert costs["verifying"].seconds == pytest.approx(4 * 6, rel=0.01)
     assert costs["timing"] == Cost(workers=6, seconds=3 * (2 * 6 + 2) + 20)
     # Its counters are read, one worker after the other.
     assert costs["memory"] == Cost(workers=2, seconds=2 * (6 + 2 + 5))
+
+
+def test_verifying_a_large_model_takes_what_its_arithmetic_takes() -> None:
+    """resnet50 took 11 min 44 s for six variants, which are six turns of two workers."""
+    (turns, seconds), (_, small) = (
+        (cost.workers / 2, cost.seconds)
+        for name in ("resnet50", "mlp")
+        for cost in [estimate(plan("fake", "fake:graph", workloads=(name,)))["verifying"]]
+    )
+    assert 30 < seconds / turns < 300
+    assert seconds > 10 * small
 
 
 def test_presets_share_the_worker_that_computes_in_float64() -> None:
@@ -112,7 +125,8 @@ def test_what_was_taken_over_costs_nothing() -> None:
         limits=frozenset(planning.limits_keys(whole)),
     )
     before, after = estimate(whole), estimate(whole, measured)
-    assert after["verifying"] == Cost(workers=4, seconds=12)
+    assert after["verifying"].workers == 4
+    assert after["verifying"].seconds == pytest.approx(12, rel=0.01)
     assert after["timing"].seconds == before["timing"].seconds * 3 / 4
     assert (before["memory"].workers, after["memory"].workers) == (8, 4)
     assert (before["training"].workers, after["training"].workers) == (4, 3)
