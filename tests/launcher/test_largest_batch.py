@@ -108,10 +108,9 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def run(plugin: str = "fake", **fields: Any) -> RunResult:
-    request = {
+def asked(**fields: Any) -> dict[str, Any]:
+    return {
         "workloads": ("digits-mlp",),
-        "plugins": (plugin,),
         "rounds": 1,
         "max_seconds": 0.5,
         "memory": False,
@@ -120,7 +119,10 @@ def run(plugin: str = "fake", **fields: Any) -> RunResult:
         "find_max_batch": 10**12,
         **fields,
     }
-    return fwprof.profile(**request)
+
+
+def run(plugin: str = "fake", **fields: Any) -> RunResult:
+    return fwprof.profile(**asked(plugins=(plugin,), **fields))
 
 
 @pytest.mark.usefixtures("fakes")
@@ -193,34 +195,21 @@ def test_a_search_that_was_finished_is_taken_over(tmp_path: Path) -> None:
         if type(event).__name__ == "PassStarted" and event.name == "training":
             cancellation.cancel()
 
-    first = fwprof.profile(**_request(epochs=1, **fields), observer=stop, cancellation=cancellation)
+    first = fwprof.profile(**asked(epochs=1, **fields), observer=stop, cancellation=cancellation)
     assert first.is_interrupted
     searches = [cell.largest_batch for cell in first.cells]
     assert None not in searches
-    second = fwprof.profile(**_request(epochs=1, **fields), resume="unfinished")
+    second = fwprof.profile(**asked(epochs=1, **fields), resume="unfinished")
     assert second.plan.resumes == first.plan.run_id
     assert [cell.largest_batch for cell in second.cells] == searches
 
 
-def _request(**fields: Any) -> dict[str, Any]:
-    return {
-        "workloads": ("digits-mlp",),
-        "rounds": 1,
-        "max_seconds": 0.5,
-        "memory": False,
-        "equivalence": "skip",
-        "machine_limits": False,
-        "find_max_batch": 10**12,
-        **fields,
-    }
-
-
 @pytest.mark.usefixtures("fakes")
 def test_a_dry_run_counts_the_processes() -> None:
-    plan = api.make_plan(**_request(plugins=("fake",)))
+    plan = api.make_plan(**asked(plugins=("fake",)))
     assert estimate.estimate(plan)["largest batch"].workers == estimate.BATCHES_TRIED
     assert "largest batch" not in estimate.estimate(
-        api.make_plan(**_request(plugins=("fake",), find_max_batch=None))
+        api.make_plan(**asked(plugins=("fake",), find_max_batch=None))
     )
 
 
