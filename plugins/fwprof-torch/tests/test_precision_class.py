@@ -7,13 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fwprof.comparison.equivalence import judge_answers
-from fwprof.execution.answers import take_answers
+from fwprof.testing.judged import Judged
 from fwprof.testing.sweep import AGREES
-from fwprof.workloads import find_workload, plan_workload
-from fwprof.workloads.answers import write_check_inputs
-from fwprof.workloads.inputs import read_inputs
-from fwprof.workloads.language import parameter_shapes, state_shapes
 from fwprof_torch import plugin
 
 MANTISSA = 10
@@ -68,42 +63,20 @@ def tf32(monkeypatch):
     monkeypatch.setattr(functional, "conv2d", lambda x, weight, bias, *_: Convolution.apply(x, weight, bias))
 
 
-@pytest.fixture
-def answer(options, tmp_path):
-    """Answer the check batches of lenet, whose gradients may jump: it has ReLUs and maxima."""
-    plan = plan_workload(find_workload("lenet"), 64)
-    write_check_inputs(plan, 0, tmp_path / "inputs")
-    workload = read_inputs(tmp_path / "inputs", plan)
+def test_products_in_tf32_are_told_in_outputs_and_gradients(options, tmp_path, request):
+    """On lenet, whose gradients may jump: it has ReLUs and maxima."""
+    lenet = Judged.written("lenet", tmp_path / "inputs")
 
     def ask(precision):
-        made = options(precision=precision, is_verification=True)
-        model = plugin.build_model(workload=workload, device=made.cell.device, options=made)
-        staged = [model.stage(batch) for batch in workload.batches]
-        return take_answers(model, plugin.train_step(model=model), staged, precision=precision)
+        return lenet.ask(plugin, options(precision=precision, is_verification=True))
 
-    return ask, [*parameter_shapes(plan.layers), *state_shapes(plan.layers)]
-
-
-def test_products_in_tf32_are_told_in_outputs_and_gradients(answer, request):
-    ask, names = answer
     exact, own = ask("float64"), ask("float32")
     assert all(np.isfinite(list(exact.sensitivity.values())))
+    assert lenet.judge(own, exact=exact, reference=own).status == "equivalent"
     request.getfixturevalue("tf32")
-    coarse = ask("float32")
-    found = {
-        name: judge_answers(
-            {"float64": exact, "own": answers},
-            {"float64": exact, "own": own},
-            names=names,
-            precision="float32",
-            reference_id="torch",
-            verified_with=(),
-        )
-        for name, answers in (("float32", own), ("tf32", coarse))
-    }
-    assert found["float32"].status == "equivalent"
-    assert found["tf32"].first_difference == "the outputs in float32"
-    wrong = [one for one in found["tf32"].tensors if not one.passed]
+    found = lenet.judge(ask("float32"), exact=exact, reference=own)
+    assert found.first_difference == "the outputs in float32"
+    wrong = [one for one in found.tensors if not one.passed]
     assert {"outputs", "loss", "gradient"} <= {one.kind for one in wrong}
     assert sum(one.kind == "gradient" for one in wrong) > len(exact.gradients) / 2
     assert max(one.function_error or 0 for one in wrong) < AGREES
