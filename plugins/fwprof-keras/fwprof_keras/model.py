@@ -124,7 +124,7 @@ class KerasModel(ABC):
         """Restore the start in place: parameters, statistics, optimizer and random state."""
         self.engine.release()
         self.restore_start()
-        self.backend.seed(self.cell.seed)
+        self.backend.reseed(self.cell.seed)
         self.engine.take()
 
     def predict(self, staged: Staged) -> Array:

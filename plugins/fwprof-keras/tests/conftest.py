@@ -58,8 +58,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that takes `backend` once for each."""
-    if "backend" in metafunc.fixturenames:
+    """Run a test that takes `backend` once for each, unless it names those that it is of."""
+    named = any(mark.args[0] == "backend" for mark in metafunc.definition.iter_markers("parametrize"))
+    if "backend" in metafunc.fixturenames and not named:
         metafunc.parametrize("backend", BACKENDS)
 
 

@@ -165,6 +165,20 @@ def test_another_backend_in_the_same_process_is_refused(build, make_cell, backen
         plugin.prepare(plan=make_cell(variant=other))
 
 
+@pytest.mark.parametrize("backend", ["tensorflow"])
+def test_reset_leaves_tensorflow_its_kernels(build, backend, monkeypatch):
+    from tensorflow.python.eager import context
+
+    workload = make_workload(SPECS, (4,))
+    model, programs = build(workload)
+    train(model, programs, workload.batches, 2)
+    cleared = []
+    monkeypatch.setattr(context.pywrap_tfe, "TFE_ContextClearCaches", cleared.append)
+    model.reset()
+    train(model, programs, workload.batches, 2)
+    assert not cleared
+
+
 def test_only_a_lack_of_memory_is_taken_for_one(build, backend):
     build(make_workload(SPECS, (4,)))
     if backend == "tensorflow":

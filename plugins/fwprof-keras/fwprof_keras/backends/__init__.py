@@ -106,7 +106,11 @@ class Backend(Protocol):
         ...
 
     def seed(self, seed: int) -> None:
-        """Set the backend's own random state."""
+        """Set the backend's own random state, before anything is built."""
+        ...
+
+    def reseed(self, seed: int) -> None:
+        """Set it again, as far as that costs the next steps nothing."""
         ...
 
     def compilations(self) -> int:

@@ -99,6 +99,9 @@ class JaxBackend:
     def seed(self, seed: int) -> None:
         """Do nothing: JAX has no random state of its own."""
 
+    def reseed(self, seed: int) -> None:
+        """Do nothing: JAX has no random state of its own."""
+
     def compilations(self) -> int:
         """Return how many programs were traced so far in this process."""
         return _traced

@@ -112,6 +112,14 @@ class TensorflowBackend:
         """Set the global seed of TensorFlow."""
         tf.random.set_seed(seed)
 
+    def reseed(self, seed: int) -> None:
+        """Do nothing: layers of keras draw from variables of their own.
+
+        TensorFlow forgets all its kernels when the global seed is set (`Context._set_global_seed` in
+        tensorflow/python/eager/context.py): the next call of each function then makes them again, which
+        takes seconds for a model of a hundred layers.
+        """
+
     def compilations(self) -> int:
         """Return how many functions were traced so far in this process."""
         return _traced

@@ -99,6 +99,10 @@ class TorchBackend:
         """Set torch's random state, from which dropout draws."""
         torch.manual_seed(seed)
 
+    def reseed(self, seed: int) -> None:
+        """Set it again."""
+        self.seed(seed)
+
     def compilations(self) -> int:
         """Return how many graphs torch compiled so far in this process, e.g. inside a user's layer."""
         # torch imports this module itself, on its first need; asking must not be that need.
