@@ -41,8 +41,8 @@ SMALL_SHAPES: Mapping[str, tuple[int, ...]] = {
 AGREES = 1e-9
 """Share of the largest value by which an answer in float64 may be off."""
 SLOPE, SLOPE_STEP = 1e-4, 1e-7
-"""The same of the slope along one random direction, by a central difference, and the step it is
-taken by: so small that few ReLUs change sides."""
+"""By how much the slope along one random direction may be off, as a share of how large such slopes are,
+by a central difference; and the step it is taken by: so small that few ReLUs change sides."""
 NEGLIGIBLE = 1e-4
 """Share of the largest gradient below which a smaller one no longer weighs more."""
 LIMIT_S = 3600
@@ -152,7 +152,11 @@ def check_verified(built: Built) -> None:
         for step in (SLOPE_STEP, -SLOPE_STEP)
     )
     slope = sum(np.vdot(gradients[name], direction) for name, direction in directions.items())
-    expect_close(slope, (ahead - behind) / (2 * SLOPE_STEP), SLOPE, "the slope of the loss")
+    # Its standard deviation over directions, to which each tensor adds 1: a slope that happens to be
+    # nearly nothing is known no more exactly than one of this size.
+    size = np.sqrt(sum((norm / max(norm, least)) ** 2 for norm in norms.values()))
+    error = abs(slope - (ahead - behind) / (2 * SLOPE_STEP)) / size
+    expect(bool(error <= SLOPE), f"the slope of the loss is off by {error:.1e} of the size of such slopes")
 
 
 def check_trains(built: Built) -> None:
