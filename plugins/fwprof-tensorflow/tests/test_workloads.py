@@ -16,6 +16,7 @@ REFUSED = {
         "finetune",
         "finetune-lora",
         "gpt",
+        "mlp-dropout",
         "recommender-embedding",
         "resnet18",
         "resnet50",
@@ -26,7 +27,8 @@ REFUSED = {
         "transformer-encoder",
     }
 }
-"""Variant → what it says it does not support: `graph` builds perceptrons and plain convolutions alone."""
+"""Variant → what it says it does not support: `graph` builds perceptrons and plain convolutions alone,
+without dropout."""
 
 
 def test_three_workloads_are_those_of_the_definitions(tmp_path: Path) -> None:
