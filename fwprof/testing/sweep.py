@@ -40,7 +40,7 @@ SMALL_SHAPES: Mapping[str, tuple[int, ...]] = {
 
 AGREES = 1e-9
 """Share of the largest value by which an answer in float64 may be off."""
-SLOPE, SLOPE_STEP = 1e-4, 1e-7
+SLOPE, SLOPE_STEP = 1e-5, 1e-7
 """By how much the slope along one random direction may be off, as a share of how large such slopes are,
 by a central difference; and the step it is taken by: so small that few ReLUs change sides."""
 NEGLIGIBLE = 1e-4
