@@ -254,6 +254,12 @@ METRICS = _table(
         meaning="highest temperature of the device",
     ),
     Metric(
+        name="foreign_processes",
+        unit="1",
+        better="neither",
+        meaning="processes of others that computed on the device, in an untimed pass",
+    ),
+    Metric(
         name="energy_window",
         unit="uJ",
         better="neither",
@@ -263,7 +269,19 @@ METRICS = _table(
         name="energy",
         unit="uJ/step",
         better="lower",
-        meaning="energy of one training step by a hardware counter",
+        meaning="energy of one training step by a hardware counter, the device's idle share included",
+    ),
+    Metric(
+        name="energy_above_rest",
+        unit="uJ/step",
+        better="lower",
+        meaning="what a training step adds to what the device takes at rest",
+    ),
+    Metric(
+        name="rest_power",
+        unit="mW",
+        better="neither",
+        meaning="power of the device with the model built and nothing running",
     ),
     Metric(
         name="flops",

@@ -106,7 +106,9 @@ def make_plan(
         unavailable,
     )
     devices = selection.resolve_each(
-        {name: name for name in request.devices}, lambda name: selection.find_device(name, found), unavailable
+        {name: name for name in request.devices},
+        lambda name: selection.find_device(name, found, exclusive=request.exclusive),
+        unavailable,
     )
     if not frameworks or not devices:
         raise next(iter(unavailable.values()))

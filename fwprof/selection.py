@@ -141,11 +141,18 @@ def resolve_each(
     return found
 
 
-def find_device(name: str, found: Mapping[str, FoundDevices | FwprofError]) -> tuple[Device, PluginRef]:
+def find_device(
+    name: str, found: Mapping[str, FoundDevices | FwprofError], *, exclusive: bool = False
+) -> tuple[Device, PluginRef]:
     """Find a device among those that its plugin lists.
 
+    Args:
+        name: as the user wrote it.
+        found: device plugin name → what it lists.
+        exclusive: whether it must be nobody else's.
+
     Raises:
-        PluginError: there is no such device, or no such plugin.
+        PluginError: there is no such device, or no such plugin, or others compute on it.
     """
     plugin, _, selector = name.partition(":")
     answer = found[plugin]
@@ -153,6 +160,8 @@ def find_device(name: str, found: Mapping[str, FoundDevices | FwprofError]) -> t
         raise answer
     for device in answer.devices:
         if not selector or name == device.name or selector == device.uuid:
+            if exclusive and device.in_use_by:
+                raise in_use(device)
             return device, answer.plugin
     names = [device.name for device in answer.devices]
     close = get_close_matches(name, names, n=1)
@@ -160,4 +169,13 @@ def find_device(name: str, found: Mapping[str, FoundDevices | FwprofError]) -> t
         f"there is no device {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""),
         cause=f"found: {', '.join(f'{d.name} ({d.title})' for d in answer.devices) or 'none'}",
         next="fwprof devices    lists them",
+    )
+
+
+def in_use(device: Device) -> PluginUnavailableError:
+    """Return the error of a device that others compute on, where `--exclusive` was asked for."""
+    return PluginUnavailableError(
+        f"{device.name} is in use by {', '.join(device.in_use_by or ())}",
+        cause="--exclusive measures only where nobody else computes",
+        next="end it, choose another --device, or leave --exclusive out",
     )

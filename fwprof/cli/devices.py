@@ -27,7 +27,7 @@ def command(as_json: bool) -> int:
             device.name,
             device.title,
             "–" if device.memory_bytes is None else figures.size(device.memory_bytes),
-            device.note,
+            device.remark,
         )
         for device in devices
     ]

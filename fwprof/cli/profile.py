@@ -153,6 +153,11 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
 )
 @_option("--processes", metavar="N", type=click.IntRange(1, 100), help="Fresh processes a cell.")
 @_option("--rounds", metavar="N", type=click.IntRange(1, 100_000), help="Exactly so many rounds.")
+@_option(
+    "--exclusive",
+    is_flag=True,
+    help="Measure on a device only while nobody else computes there.",
+)
 @_option("--schedule", type=click.Choice(get_args(ScheduleKind)), help="Cells in turn, or one after another.")
 @_option(
     "--set",

@@ -25,6 +25,8 @@ Source: docs/decisions/007-page-faults.md, measured.
 FAULT_SHARE = 0.05
 """Of the time of the steps, spent on mapping pages."""
 
+FOREIGN = "foreign_processes"
+
 
 def labels_of(result: RunResult) -> Mapping[str, tuple[str, ...]]:
     """Return every cell's labels: the stored ones, its plugin's, and those its numbers earn."""
@@ -57,6 +59,9 @@ def _earned(cell: CellResult, result: RunResult) -> Iterator[str]:
     steps = [session.column("run", session.rounds()) for session in sessions if "run" in session.programs]
     if _other_share(blocks, result.machine.cores) > CONTENDED_SHARE or any(map(_is_spread, steps)):
         yield "contended"
+    foreign = cell.readings.get(FOREIGN)
+    if any(measurement.device_shared_with for measurement in own) or (foreign and foreign.value):
+        yield "shared_device"
     tolerance = result.plan.schedule.steady_tolerance
     if any(not all(measurement.steady.values()) for measurement in own) or any(
         has_drifted(values, tolerance) for values in steps

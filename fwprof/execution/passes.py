@@ -8,70 +8,96 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from itertools import cycle
 
 from fwprof.contracts import Meter, Programs, Staged
+from fwprof.execution.energy import Window, energy_of
 from fwprof.records import Reading
 
 MIN_STEPS = 5
 ENERGY_WINDOW = "energy_window"
 """A meter's reading of this name is divided by the steps of the window: `energy`, uJ/step."""
+REST_SECONDS = 3.0
+"""How long the device is looked at while nothing runs, for the energy it takes all the same."""
 
 
 def take_readings(
-    programs: Programs, staged: Sequence[Staged], meters: Sequence[Meter], seconds: float, rate_hz: float
+    programs: Programs,
+    staged: Sequence[Staged],
+    meters: Sequence[Meter],
+    seconds: float,
+    rate_hz: float,
+    rest_seconds: float = REST_SECONDS,
 ) -> dict[str, Reading]:
     """Run program S for `seconds` (at least 5 steps) with the meters on.
 
-    Where no meter can read anything, the window is not run: the reasons are the answer.
+    Where no meter can read anything, the window is not run: the reasons are the answer. Where one
+    counts energy, the device is first looked at while it rests.
     """
-    trial = _window(meters)
-    if all(reading.value is None for reading in trial.values()):
-        return trial
+    with _window(meters) as trial:
+        pass
+    if all(reading.value is None for reading in trial.readings.values()):
+        return _with_energy(trial, 1, trial)
+    counts_energy = ENERGY_WINDOW in trial.readings and trial.readings[ENERGY_WINDOW].value is not None
+    rest = trial
+    if counts_energy:
+        with _window(meters, rate_hz) as rest:
+            time.sleep(rest_seconds)
     steps = 0
-    for meter in meters:
-        meter.start()
-    with _sampling(meters, rate_hz):
+    with _window(meters, rate_hz) as busy:
         end = time.monotonic() + seconds
         for batch in cycle(staged):
             programs.wait(programs.run(batch))
             steps += 1
             if steps >= MIN_STEPS and time.monotonic() >= end:
                 break
-    readings = {name: reading for meter in meters for name, reading in meter.stop().items()}
-    return _per_step(readings, steps)
+    return _with_energy(busy, steps, rest)
+
+
+@dataclass
+class _Window:
+    """What meters read from their start to their stop."""
+
+    readings: dict[str, Reading] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 @contextmanager
-def watched(meters: Sequence[Meter], rate_hz: float) -> Iterator[dict[str, Reading]]:
-    """Have meters look at what is done inside; their readings are in the mapping afterwards."""
+def _window(meters: Sequence[Meter], rate_hz: float | None = None) -> Iterator[_Window]:
+    """Have meters look at what is done inside; what they read is there afterwards."""
+    window = _Window()
+    begin = time.perf_counter()
+    with watched(meters, rate_hz) as window.readings:
+        yield window
+    window.seconds = time.perf_counter() - begin
+
+
+def _with_energy(busy: _Window, steps: int, rest: _Window) -> dict[str, Reading]:
+    """Return readings, the energy counter's by the step."""
+    readings = dict(busy.readings)
+    growth = readings.pop(ENERGY_WINDOW, None)
+    if growth is None:
+        return readings
+    found = energy_of(Window(growth, busy.seconds), steps, Window(rest.readings[ENERGY_WINDOW], rest.seconds))
+    return readings | found
+
+
+@contextmanager
+def watched(meters: Sequence[Meter], rate_hz: float | None) -> Iterator[dict[str, Reading]]:
+    """Have meters look at what is done inside; their readings are in the mapping afterwards.
+
+    Args:
+        meters: are started before, and stopped after it.
+        rate_hz: how often they sample meanwhile; None: not at all.
+    """
     readings: dict[str, Reading] = {}
     for meter in meters:
         meter.start()
-    with _sampling(meters, rate_hz):
+    with nullcontext() if rate_hz is None else _sampling(meters, rate_hz):
         yield readings
     readings.update({name: reading for meter in meters for name, reading in meter.stop().items()})
-
-
-def _window(meters: Sequence[Meter]) -> dict[str, Reading]:
-    """Open and close an empty window: what cannot be read says so at once."""
-    for meter in meters:
-        meter.start()
-    return _per_step({name: reading for meter in meters for name, reading in meter.stop().items()}, 1)
-
-
-def _per_step(readings: dict[str, Reading], steps: int) -> dict[str, Reading]:
-    if (window := readings.pop(ENERGY_WINDOW, None)) is not None:
-        value = None if window.value is None else window.value / steps
-        readings["energy"] = Reading(
-            value=value,
-            unit="uJ/step",
-            reason=window.reason,
-            basis=f"{window.basis}; {steps} steps" if value is not None else window.basis,
-            samples=window.samples,
-        )
-    return readings
 
 
 @contextmanager

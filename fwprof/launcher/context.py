@@ -15,7 +15,7 @@ from fwprof.cancellation import Cancellation
 from fwprof.codec import encode
 from fwprof.errors import FwprofError, InterruptedRunError, PluginError
 from fwprof.estimate import workers_at_once
-from fwprof.events import Observer
+from fwprof.events import CellEnded, Observer
 from fwprof.launcher.cell import CellWorker
 from fwprof.launcher.guard import Guard
 from fwprof.launcher.in_process import InProcessWorker, imports_restored
@@ -129,6 +129,26 @@ class RunContext:
         )
         self._open.append(worker)
         return worker
+
+    def refuse(self, cell: CellPlan, name: str, failure: Failure, *, session: int = 0) -> None:
+        """Store why a cell is not measured, without starting anything.
+
+        Args:
+            cell: the cell.
+            name: of the journal that says so.
+            failure: why.
+            session: which one it would have been in.
+        """
+        journal = self.folder.journal(cell.id, name)
+        try:
+            journal.append(frames.Failed(failure=failure))
+        finally:
+            journal.close()
+        self._begun.add(cell.id)
+        self._failed.add(cell.id)
+        self.observer(
+            CellEnded(cell=cell.id, session=session, fate=failure.fate, reason=failure.message)
+        )
 
     def has_figures(self, cell: str) -> bool:
         """Whether every worker of a cell so far, closed since, did what it was asked."""

@@ -15,6 +15,7 @@ from fwprof.events import GroupStarted, RoundDone
 from fwprof.launcher.cell import CellWorker
 from fwprof.launcher.context import RunContext
 from fwprof.launcher.presets import Presets
+from fwprof.launcher.shared_devices import clear_to_start, note_users
 from fwprof.records import CellPlan, Group, ProgramName, frames
 from fwprof.statistics import widest_half_width
 
@@ -45,11 +46,13 @@ def run_session(context: RunContext, group: Group, session: int, presets: Preset
     """
     schedule = context.plan.schedule
     context.observer(GroupStarted(group=group.name, session=session, sessions=schedule.sessions))
-    cells = [cell for cell in group.cells if cell.id not in presets.skipped]
+    left = [cell for cell in group.cells if cell.id not in presets.skipped]
+    cells = clear_to_start(context, left, session)
     if schedule.kind == "sequential" and len(cells) + schedule.replica > 1:
         _Sequential(context, group, session).run(cells, presets)
     else:
         _Interleaved(context, group, session).run(cells, presets)
+    note_users(context, cells, session)
 
 
 class _Session:

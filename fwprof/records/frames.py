@@ -310,6 +310,12 @@ class BatchesTried(ReportBase, frozen=True, kw_only=True, tag="batches_tried"):
     """Why no larger one was tried; empty: one was too large."""
 
 
+class DeviceShared(ReportBase, frozen=True, kw_only=True, tag="device_shared"):
+    """Others computed on the device before the session or after it; kept by the launcher."""
+
+    processes: tuple[str, ...]
+
+
 class LimitsMeasured(ReportBase, frozen=True, kw_only=True, tag="limits_measured"):
     """The best matrix product and copy."""
 
@@ -376,6 +382,7 @@ Report = (
     | LoopDone
     | BatchTried
     | BatchesTried
+    | DeviceShared
     | LimitsMeasured
     | DevicesListed
     | Exported

@@ -200,3 +200,5 @@ class Measurement(Record, frozen=True, kw_only=True):
     diagnostic beside the programs, of frameworks that can mark."""
     api: dict[str, tuple[int, ...]] = {}
     """The framework's own training loop (`fit`) → ns a step, one value a call."""
+    device_shared_with: tuple[str, ...] = ()
+    """Processes of others that were seen on the device before the session or after it."""

@@ -49,7 +49,15 @@ class Device(Record, frozen=True, kw_only=True):
     memory_bytes: int | None = None
     exclusive: bool = False
     """One worker at a time: the default schedule on it is sequential."""
+    in_use_by: tuple[str, ...] | None = None
+    """Processes outside of this run that compute on it, as a person is told; None: not told here."""
     note: str = ""
+
+    @property
+    def remark(self) -> str:
+        """What a person should know before it is chosen; empty where there is nothing."""
+        use = f"in use by {', '.join(self.in_use_by)}" if self.in_use_by else ""
+        return "; ".join(part for part in (use, self.note) if part)
 
 
 class NativeModel(Record, frozen=True, kw_only=True):

@@ -123,6 +123,8 @@ class RunRequest(Record, frozen=True, kw_only=True):
     """Relative half-width of the 95 % interval at which rounds stop."""
     max_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """Bound of warm-up and rounds of one group and session; start-up comes on top."""
+    exclusive: bool = False
+    """Measure on a device only while no process of others computes there, where its plugin tells."""
     limits: dict[StageName, Annotated[float, msgspec.Meta(gt=0)]] = {}
     """Wall-clock limit of a stage in seconds, instead of the default."""
     overrides: dict[str, Scalar] = {}

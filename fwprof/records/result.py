@@ -24,6 +24,7 @@ SCHEMA_VERSION = 1
 
 LABELS = {
     "contended": "processes outside the run used more than 10 % of the granted CPU, or p50/p10 > 1.25",
+    "shared_device": "processes of others computed on the device: before, after, or in an untimed pass",
     "unsteady": "the step time still drifted when the warm-up ended, or between the first and last third",
     "recompiled": "the framework compiled again while blocks were timed",
     "page_faults": "each step maps memory that the allocator gave back: processes differ by luck",

@@ -144,6 +144,7 @@ def read_journal(path: Path, session: int, *, is_replica: bool = False) -> ReadJ
     weights: StoredWeights | None = None
     pipeline: PipelineRun | None = None
     search: BatchSearch | None = None
+    shared_with: dict[str, None] = {}
     is_finished = False
     reports: Iterator[frames.Report] = read_lines(path, frames.Report)  # type: ignore[arg-type]  # a union is no type
     for report in reports:
@@ -185,6 +186,8 @@ def read_journal(path: Path, session: int, *, is_replica: bool = False) -> ReadJ
                 search = msgspec.structs.replace(search, tried=(*search.tried, report.tried))
             case frames.BatchesTried() if search is not None:
                 search = msgspec.structs.replace(search, ended=report.ended)
+            case frames.DeviceShared():
+                shared_with |= dict.fromkeys(report.processes)
             case frames.Failed():
                 failure = failure or report.failure
             case frames.Finished():
@@ -212,6 +215,7 @@ def read_journal(path: Path, session: int, *, is_replica: bool = False) -> ReadJ
         checks=tuple(checks),
         split=split,
         api=api,
+        device_shared_with=tuple(shared_with),
     )
     return ReadJournal(
         measurement=measurement,

@@ -7,6 +7,7 @@ parts of one; `intel-rapl-mmio:N` shows the same package a second time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,10 +32,14 @@ class RaplMeter:
         self._powercap = powercap
         self._packages: tuple[_Package, ...] = ()
         self._reason = ""
+        self._began_ns = 0
+        self._samples: list[tuple[int, float]] = []
 
     def start(self) -> None:
         """Find the packages and begin to count."""
         self._reason = ""
+        self._began_ns = time.perf_counter_ns()
+        self._samples = [(0, 0)]
         try:
             self._packages = find_packages(self._powercap)
         except OSError as error:
@@ -50,16 +55,22 @@ class RaplMeter:
                 package.follow()
         except OSError as error:
             self._reason = _why(error)
+        else:
+            self._samples.append((time.perf_counter_ns() - self._began_ns, self._used_uj))
 
     def stop(self) -> Mapping[str, Reading]:
         """Return `energy_window` in uJ."""
         self.sample()
         if self._reason:
             return {"energy_window": Reading(value=None, unit="uJ", reason=self._reason)}
-        used_uj = sum(package.used_uj for package in self._packages)
         names = ", ".join(package.name for package in self._packages)
         basis = f"RAPL counters of {names}, whole machine, idle share included, DRAM not"
-        return {"energy_window": Reading(value=used_uj, unit="uJ", basis=basis)}
+        reading = Reading(value=self._used_uj, unit="uJ", basis=basis, samples=tuple(self._samples))
+        return {"energy_window": reading}
+
+    @property
+    def _used_uj(self) -> int:
+        return sum(package.used_uj for package in self._packages)
 
 
 class _Package:

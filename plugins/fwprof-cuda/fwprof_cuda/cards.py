@@ -1,10 +1,11 @@
 """Finds the cards through NVML, and says what was looked for where there is none.
 
-Owns NVML sessions and the meaning of CUDA_VISIBLE_DEVICES. Must not read a counter over time.
+Owns NVML sessions, and what NVML tells of a card at one moment. Must not read a counter over time.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,23 +14,36 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fwprof.plugin import PluginUnavailableError, Scalar
+from fwprof_cuda.processes import foreign_among, processes_on
+from fwprof_cuda.visible import VARIABLE, counts_differ, only_visible
 
 LIBRARY = "libnvidia-ml.so.1"
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Card:
-    """One card as NVML describes it; `index` counts as nvidia-smi does."""
+    """One card, or one instance of a card that is split (MIG), as NVML describes it.
+
+    Args:
+        index: of the card, as nvidia-smi counts.
+        instance: of the card, as `nvidia-smi -L` counts; None: the whole card.
+        in_use_by: processes of others that compute on it; None: NVML does not tell.
+    """
 
     index: int
+    instance: int | None
     uuid: str
     title: str
     memory_bytes: int | None
     capabilities: dict[str, Scalar]
-    is_busy: bool
+    in_use_by: tuple[str, ...] | None
     notes: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        """Return what stands behind the colon of its name."""
+        return f"{self.index}" if self.instance is None else f"{self.index}.{self.instance}"
 
 
 @contextmanager
@@ -49,10 +63,10 @@ def nvml_session() -> Iterator[Any]:
 
 
 def find_cards() -> list[Card]:
-    """Return the visible cards: idle ones first, then in nvidia-smi's order.
+    """Return the visible cards and instances: idle ones first, then in nvidia-smi's order.
 
     Raises:
-        PluginUnavailableError: there is no library, driver or card, or every card is hidden.
+        PluginUnavailableError: there is no library, driver or card, or none that can be used.
     """
     try:
         import pynvml
@@ -70,103 +84,111 @@ def find_cards() -> list[Card]:
         raise _no_card(nvml_words(error), isinstance(error, pynvml.NVMLError_LibraryNotFound)) from error
     if not cards:
         raise _no_card(left_out[0] if left_out else "the driver lists no card", False)
-    return sorted(_only_visible(cards), key=lambda card: (card.is_busy, card.index))
+    return sorted(
+        _visible(cards), key=lambda card: (bool(card.in_use_by), card.index, card.instance or 0)
+    )
 
 
-def visible_indices(uuids: Sequence[str], variable: str | None) -> list[int]:
-    """Return which cards CUDA_VISIBLE_DEVICES leaves visible, in nvidia-smi's order.
-
-    An entry is an index or the beginning of one card's UUID; from the first entry that is
-    neither, or is repeated, on, CUDA ignores the rest.
-
-    Source: NVIDIA, CUDA C++ Programming Guide, "CUDA Environment Variables".
-    """
-    if variable is None:
-        return list(range(len(uuids)))
-    chosen: list[int] = []
-    for entry in (part.strip() for part in variable.split(",")):
-        if entry.isdigit():
-            matches = [int(entry)] if int(entry) < len(uuids) else []
-        else:
-            matches = [i for i, uuid in enumerate(uuids) if entry and uuid.startswith(entry)]
-        if len(matches) != 1 or matches[0] in chosen:
-            break
-        chosen += matches
-    return sorted(chosen)
+def nvml_words(error: Exception) -> str:
+    """Return the reason that NVML gave, as a reading or a person is told it."""
+    return f"NVML says: {error}"
 
 
 def _list_cards(pynvml: Any) -> tuple[list[Card], list[str]]:
-    cards, left_out = [], []
+    """Return what can be used, and why each other card cannot."""
+    cards: list[Card] = []
+    left_out: list[str] = []
     for index in range(pynvml.nvmlDeviceGetCount()):
         try:
-            cards.append(_describe(pynvml, index, pynvml.nvmlDeviceGetHandleByIndex(index)))
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            found = _describe_card(pynvml, index, handle)
         except pynvml.NVMLError as error:  # one card that fell off the bus must not hide the others
             left_out.append(f"card {index} is left out: {nvml_words(error)}")
+            continue
+        if not found:
+            left_out.append(
+                f"card {index} is left out: it is split (MIG) and has no instance; nvidia-smi mig -cgi makes one"
+            )
+        cards += found
     if left_out:
         cards = [_with_notes(card, left_out) for card in cards]
     return cards, left_out
 
 
-def _describe(pynvml: Any, index: int, handle: Any) -> Card:
-    def ask(function: Callable[..., Value], *arguments: Any) -> Value | None:
+def _describe_card(pynvml: Any, index: int, handle: Any) -> list[Card]:
+    """Return the card, or where it is split its instances: nothing runs on the whole of it then."""
+    mode = _ask(pynvml, pynvml.nvmlDeviceGetMigMode, handle)
+    if not (mode and mode[0]):
+        return [_describe(pynvml, index, None, handle, handle)]
+    found = []
+    for number in range(_ask(pynvml, pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
         try:
-            return function(*arguments)
-        except pynvml.NVMLError:
-            return None
+            instance = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+        except pynvml.NVMLError_NotFound:  # a place where none was made
+            continue
+        found.append(_describe(pynvml, index, number, handle, instance))
+    return found
 
-    memory = ask(pynvml.nvmlDeviceGetMemoryInfo, handle)
-    processes = ask(pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
-    capability = ask(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
+
+def _describe(pynvml: Any, index: int, instance: int | None, card: Any, place: Any) -> Card:
+    """Describe a card, or an instance of it; the driver answers some questions for whole cards only."""
+
+    def ask(function: Callable[..., Value], *arguments: Any) -> Value | None:
+        return _ask(pynvml, function, *arguments)
+
+    memory = ask(pynvml.nvmlDeviceGetMemoryInfo, place)
+    capability = ask(pynvml.nvmlDeviceGetCudaComputeCapability, card)
     cuda = ask(pynvml.nvmlSystemGetCudaDriverVersion)
-    mig = ask(pynvml.nvmlDeviceGetMigMode, handle)
-    foreign = sorted(process.pid for process in processes or () if process.pid != os.getpid())
-    notes = []
-    if processes is None:
-        notes.append("NVML does not tell who computes on it")
-    if foreign:
-        notes.append(f"in use by pid {', '.join(map(str, foreign))}")
-    if mig and mig[0]:
-        notes.append("MIG is on: fwprof selects whole cards, not instances")
+    bus = ask(pynvml.nvmlDeviceGetPciInfo, card)
+    processes = ask(processes_on, pynvml, place)
     return Card(
         index=index,
-        uuid=pynvml.nvmlDeviceGetUUID(handle),
-        title=pynvml.nvmlDeviceGetName(handle),
+        instance=instance,
+        uuid=pynvml.nvmlDeviceGetUUID(place),
+        title=pynvml.nvmlDeviceGetName(place),
         memory_bytes=memory.total if memory else None,
         capabilities={
             "compute_capability": ".".join(map(str, capability)) if capability else None,
             "driver": ask(pynvml.nvmlSystemGetDriverVersion),
             "cuda_driver": f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
-            "power_limit_mw": ask(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle),
-            "mig": bool(mig[0]) if mig else None,
+            "power_limit_mw": ask(pynvml.nvmlDeviceGetEnforcedPowerLimit, place),
+            "pci_bus": bus.busId if bus else None,
+            "mig": instance is not None,
         },
-        is_busy=bool(foreign),
-        notes=tuple(notes),
+        in_use_by=None
+        if processes is None
+        else tuple(process.title for process in foreign_among(processes)),
+        notes=("NVML does not tell who computes on it",) if processes is None else (),
     )
 
 
-def _only_visible(cards: Sequence[Card]) -> list[Card]:
-    variable = os.environ.get(VISIBLE)
-    chosen = [cards[i] for i in visible_indices([card.uuid for card in cards], variable)]
+def _ask(pynvml: Any, function: Callable[..., Value], *arguments: Any) -> Value | None:
+    try:
+        return function(*arguments)
+    except pynvml.NVMLError:
+        return None
+
+
+def _visible(cards: Sequence[Card]) -> list[Card]:
+    variable = os.environ.get(VARIABLE)
+    chosen = only_visible(cards, variable)
     if not chosen:
         raise PluginUnavailableError(
-            f"{VISIBLE} hides every card",
+            f"{VARIABLE} hides every card",
             cause=f"it is {(variable or '')[:40]!r}; nvidia-smi -L lists the {len(cards)} here",
             kept="nothing was started",
-            next=f"unset {VISIBLE}, or name whole cards in it by index or UUID",
+            next=f"unset {VARIABLE}, or name cards in it by index or UUID",
         )
-    by_index = any(part.strip().isdigit() for part in (variable or "").split(","))
-    in_bus_order = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
-    if by_index and not in_bus_order and len({card.title for card in cards}) > 1:
-        # CUDA itself would count the fastest card first.
-        note = f"the indices in {VISIBLE} are read in nvidia-smi's order, and the cards differ"
+    # An instance's name is its card's, with its share behind it.
+    models = [card.title.partition(" MIG ")[0] for card in cards]
+    if counts_differ(models, variable, os.environ.get("CUDA_DEVICE_ORDER")):
+        note = f"the indices in {VARIABLE} are read in nvidia-smi's order, and the cards differ"
         chosen = [_with_notes(card, [note]) for card in chosen]
     return chosen
 
 
 def _with_notes(card: Card, notes: Sequence[str]) -> Card:
-    from dataclasses import replace
-
-    return replace(card, notes=(*card.notes, *notes))
+    return dataclasses.replace(card, notes=(*card.notes, *notes))
 
 
 def _no_card(why: str, is_library_missing: bool) -> PluginUnavailableError:
@@ -183,8 +205,3 @@ def _no_card(why: str, is_library_missing: bool) -> PluginUnavailableError:
         kept="nothing was started",
         next="make `nvidia-smi` list a card (driver; in a container: --gpus all), or use --device cpu",
     )
-
-
-def nvml_words(error: Exception) -> str:
-    """Return the reason that NVML gave, as a reading or a person is told it."""
-    return f"NVML says: {error}"

@@ -17,6 +17,9 @@ from typing import Any
 
 from fwprof.plugin import Reading
 from fwprof_cuda.cards import nvml_session, nvml_words
+from fwprof_cuda.processes import foreign_among, processes_on
+
+_OTHER_NUMBERS = "NVML lists no process of this pid (in a container it knows other numbers)"
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,20 @@ class CardMeter:
         )
 
 
-def _process_memory(nvml: Any, handle: Any) -> float:
-    for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+def _process_memory(nvml: Any, card: Any) -> float:
+    for process in processes_on(nvml, card):
         if process.pid == os.getpid():
-            if process.usedGpuMemory is None:
+            if process.memory_bytes is None:
                 raise LookupError("NVML does not tell memory by process here")
-            return int(process.usedGpuMemory)
-    raise LookupError("NVML lists no process of this pid (in a container it knows other numbers)")
+            return process.memory_bytes
+    raise LookupError(_OTHER_NUMBERS)
+
+
+def _foreign_processes(nvml: Any, card: Any) -> float:
+    processes = processes_on(nvml, card)
+    if all(process.pid != os.getpid() for process in processes):
+        raise LookupError(_OTHER_NUMBERS)
+    return len(foreign_among(processes))
 
 
 def _growth(values: Sequence[float]) -> float:
@@ -125,6 +135,13 @@ MEMORY = (
         lambda nvml, card: int(nvml.nvmlDeviceGetMemoryInfo(card).used),
         max,
         "NVML, all that is allocated or reserved on the card; largest sample",
+    ),
+    Counter(
+        "foreign_processes",
+        "1",
+        _foreign_processes,
+        max,
+        "NVML, processes that compute on the card and are not of this run; most in any sample",
     ),
 )
 """Counters of the memory pass."""

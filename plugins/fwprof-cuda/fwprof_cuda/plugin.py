@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fwprof.plugin import Device, Meter, hookimpl
 from fwprof_cuda.cards import find_cards
 from fwprof_cuda.meters import ACTIVITY, MEMORY, CardMeter
+from fwprof_cuda.visible import VARIABLE
 
 NATIVE = {"torch": "cuda:0", "tensorflow": "GPU:0", "keras": "gpu:0", "jax": "cuda:0"}
 """How each runtime names the card: always the first, since a worker sees no other."""
@@ -14,18 +15,19 @@ NATIVE = {"torch": "cuda:0", "tensorflow": "GPU:0", "keras": "gpu:0", "jax": "cu
 
 @hookimpl
 def devices() -> Sequence[Device]:
-    """Return the visible cards: those nobody else computes on first, then in nvidia-smi's order."""
+    """Return the visible cards, of split ones their instances: those nobody else computes on first."""
     return [
         Device(
-            name=f"cuda:{card.index}",
+            name=f"cuda:{card.place}",
             uuid=card.uuid,
             kind="cuda",
             title=card.title,
             native=NATIVE,
-            environment={"CUDA_VISIBLE_DEVICES": card.uuid},
+            environment={VARIABLE: card.uuid},
             capabilities=card.capabilities,
             memory_bytes=card.memory_bytes,
             exclusive=True,
+            in_use_by=card.in_use_by,
             note="; ".join(card.notes),
         )
         for card in find_cards()

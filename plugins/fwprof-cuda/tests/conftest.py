@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ LIBRARY = "libnvidia-ml.so.1"
 
 CARD = {
     "name": "Fictive Card 80GB",
+    "pci": "00000000:0A:00.0",
     "total": 80 * 2**30,
     "used": 2**30,
     "processes": "",
@@ -55,11 +56,36 @@ class StandIn:
         lines |= changes or {}
         return {name: value for name, value in lines.items() if value is not None}
 
+    @staticmethod
+    def instances(card: int, count: int) -> dict[str, object]:
+        """Return what the library says of a card that is split into instances, beside what it said."""
+        lines: dict[str, object] = {f"{card}.mig": 1}
+        for number in range(count):
+            lines |= {
+                f"{card}.{number}.uuid": f"MIG-{card}{number}000000-aaaa-bbbb-cccc-dddddddddddd",
+                f"{card}.{number}.name": "Fictive Card 80GB MIG 1g.10gb",
+                f"{card}.{number}.total": 10 * 2**30,
+                f"{card}.{number}.used": 2**20,
+                f"{card}.{number}.processes": "",
+            }
+        return lines
+
     def run(self, code: str, lines: Mapping[str, object], **variables: str) -> Any:
         """Run code that prints one JSON document; `say(name=value)` changes the machine meanwhile.
 
         Names that CUDA reads are unset unless given.
         """
+        done = self._start([sys.executable, "-W", "error", "-c", PRELUDE + code], lines, variables)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def fwprof(self, arguments: Sequence[str], lines: Mapping[str, object], **variables: str) -> Any:
+        """Run the command as a user of this machine would; return what became of it."""
+        return self._start([sys.executable, "-m", "fwprof", *arguments], lines, variables)
+
+    def _start(
+        self, command: Sequence[str], lines: Mapping[str, object], variables: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
         self.values.write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CUDA_")}
         environment |= {
@@ -67,15 +93,7 @@ class StandIn:
             "NVML_STAND_IN": str(self.values),
             **variables,
         }
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", PRELUDE + code],
-            capture_output=True,
-            text=True,
-            env=environment,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
 PRELUDE = """
@@ -107,8 +125,10 @@ def library_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None:
         pytest.skip("gcc is needed to build the stand-in for NVIDIA's library")
     folder = tmp_path_factory.mktemp("library")
+    (folder / "old").mkdir()
     flags = ["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    subprocess.run([compiler, *flags, "-o", str(folder / LIBRARY), str(SOURCE)], check=True)
+    for place, further in ((folder, []), (folder / "old", ["-DOLD_DRIVER"])):
+        subprocess.run([compiler, *flags, *further, "-o", str(place / LIBRARY), str(SOURCE)], check=True)
     return folder
 
 
@@ -116,6 +136,12 @@ def library_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stand_in(library_folder: Path, tmp_path: Path) -> StandIn:
     """Return a stand-in with a file of values of its own."""
     return StandIn(library_folder, tmp_path / "values.txt")
+
+
+@pytest.fixture
+def old_driver(library_folder: Path, tmp_path: Path) -> StandIn:
+    """Return one that lacks what drivers before 510 lack."""
+    return StandIn(library_folder / "old", tmp_path / "values.txt")
 
 
 @pytest.fixture

@@ -2,7 +2,10 @@
  *
  * NVML_STAND_IN names the file. One line a value: "count 2", "driver 580.1", "0.used 1000".
  * A line that is missing answers NOT_SUPPORTED, "!4" answers error 4. "0.processes self:100,7:-"
- * lists the caller with 100 bytes and pid 7 with an unknown amount.
+ * lists the caller with 100 bytes, and pid 7 with an unknown amount.
+ * Lines of instance 2 of card 0 begin with "0.2.": it is there if it has a uuid.
+ *
+ * Built with -DOLD_DRIVER, it lacks the symbols that drivers before 510 lack.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -11,14 +14,16 @@
 #include <unistd.h>
 
 enum { SUCCESS = 0, UNINITIALIZED = 1, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7 };
-enum { TEXT = 512, CARDS = 16 };
+enum { TEXT = 512, CARDS = 16, PLACES = 8 };
 
 typedef struct { unsigned long long total, free, used; } memory_t;
 typedef struct { unsigned int gpu, memory; } utilization_t;
 typedef struct { unsigned int pid; unsigned long long used; unsigned int gpu_instance, compute_instance; } process_t;
+typedef struct { char legacy[16]; unsigned int domain, bus, device, id, subsystem; char text[32]; } pci_t;
 
 static int initialised = 0;
-static int handles[CARDS];
+/* The first place of a row is the card itself, the others are its instances. */
+static int handles[CARDS][PLACES];
 
 static int find(const char *key, char *value) {
     char line[TEXT];
@@ -42,7 +47,9 @@ static int ask(const char *key, char *value) {
 
 static int ask_card(void *card, const char *name, char *value) {
     char key[64];
-    snprintf(key, sizeof key, "%d.%s", (int)((int *)card - handles), name);
+    int place = (int)((int *)card - &handles[0][0]), index = place / PLACES, instance = place % PLACES - 1;
+    if (instance < 0) snprintf(key, sizeof key, "%d.%s", index, name);
+    else snprintf(key, sizeof key, "%d.%d.%s", index, instance, name);
     return ask(key, value);
 }
 
@@ -103,7 +110,7 @@ int nvmlDeviceGetCount_v2(unsigned int *out) {
 
 int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **out) {
     char value[TEXT];
-    *out = &handles[index];
+    *out = &handles[index][0];
     int status = ask_card(*out, "handle", value);
     return status == NOT_SUPPORTED ? SUCCESS : status;
 }
@@ -111,10 +118,26 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **out) {
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **out) {
     char value[TEXT];
     if (initialised == 0) return UNINITIALIZED;
-    for (int index = 0; index < CARDS; index++)
-        if (ask_card(&handles[index], "uuid", value) == SUCCESS && !strcmp(value, uuid))
-            return nvmlDeviceGetHandleByIndex_v2((unsigned int)index, out);
+    for (int place = 0; place < CARDS * PLACES; place++)
+        if (ask_card(&handles[0][0] + place, "uuid", value) == SUCCESS && !strcmp(value, uuid)) {
+            int status = nvmlDeviceGetHandleByIndex_v2((unsigned int)(place / PLACES), out);
+            *out = &handles[0][0] + place;
+            return status;
+        }
     return NOT_FOUND;
+}
+
+int nvmlDeviceGetMaxMigDeviceCount(void *card, unsigned int *out) { (void)card; *out = PLACES - 1; return SUCCESS; }
+
+int nvmlDeviceGetMigDeviceHandleByIndex(void *card, unsigned int index, void **out) {
+    char value[TEXT];
+    *out = (int *)card + 1 + index;
+    return ask_card(*out, "uuid", value) == SUCCESS ? SUCCESS : NOT_FOUND;
+}
+
+int nvmlDeviceGetPciInfo_v3(void *card, pci_t *out) {
+    char value[TEXT];
+    return text(ask_card(card, "pci", value), value, out->text, sizeof out->text);
 }
 
 int nvmlDeviceGetUUID(void *card, char *out, unsigned int size) {
@@ -134,7 +157,7 @@ int nvmlDeviceGetMemoryInfo(void *card, memory_t *out) {
     return status;
 }
 
-int nvmlDeviceGetComputeRunningProcesses_v3(void *card, unsigned int *count, process_t *out) {
+static int processes(void *card, unsigned int *count, process_t *out) {
     char value[TEXT];
     unsigned int room = *count;
     int status = ask_card(card, "processes", value);
@@ -148,6 +171,16 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *card, unsigned int *count, pro
     }
     return *count > room ? INSUFFICIENT_SIZE : SUCCESS;
 }
+
+int nvmlDeviceGetComputeRunningProcesses_v2(void *card, unsigned int *count, process_t *out) {
+    return processes(card, count, out);
+}
+
+#ifndef OLD_DRIVER
+int nvmlDeviceGetComputeRunningProcesses_v3(void *card, unsigned int *count, process_t *out) {
+    return processes(card, count, out);
+}
+#endif
 
 int nvmlDeviceGetCudaComputeCapability(void *card, int *major, int *minor) {
     char value[TEXT];
@@ -174,9 +207,11 @@ int nvmlDeviceGetClockInfo(void *card, int type, unsigned int *out) {
     return type == 1 ? number(card, "sm_clock", out) : NOT_SUPPORTED;
 }
 
+#ifndef OLD_DRIVER
 int nvmlDeviceGetTotalEnergyConsumption(void *card, unsigned long long *out) {
     return large_number(card, "energy_mj", out);
 }
+#endif
 
 int nvmlDeviceGetCurrentClocksThrottleReasons(void *card, unsigned long long *out) {
     return large_number(card, "throttle", out);

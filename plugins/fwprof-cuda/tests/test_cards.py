@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwprof_cuda.cards import visible_indices
+from fwprof_cuda.visible import only_visible
 
 if TYPE_CHECKING:
     from conftest import StandIn
+
+
+@dataclass(frozen=True)
+class Place:
+    """A card, or an instance of one."""
+
+    index: int
+    uuid: str
+
 
 LIST = "answer(plugin.devices())"
 REFUSE = """
@@ -21,7 +31,10 @@ try:
 except PluginUnavailableError as error:
     answer({"lines": error.lines(), "exit": int(error.exit_code)})
 """
+STRANGER = 4_194_999
+"""No process has this number: Linux stops at 2^22."""
 UUIDS = [f"GPU-{index:08d}-aaaa-bbbb-cccc-dddddddddddd" for index in range(8)]
+WHOLE = [Place(index, uuid) for index, uuid in enumerate(UUIDS)]
 
 
 def names(devices: list[dict[str, Any]]) -> list[str]:
@@ -79,6 +92,7 @@ def test_a_card_carries_what_a_worker_needs(stand_in: StandIn) -> None:
         "driver": "580.95.05",
         "cuda_driver": "13.0",
         "power_limit_mw": 700_000,
+        "pci_bus": "00000000:0A:00.0",
         "mig": False,
     }
 
@@ -87,19 +101,35 @@ def test_a_card_that_knows_little_is_still_a_device(stand_in: StandIn) -> None:
     lines = {"count": 1, "0.uuid": UUIDS[0], "0.name": "Old Card"}
     (device,) = stand_in.run(LIST, lines)
     assert device["memory_bytes"] is None
-    assert set(device["capabilities"].values()) == {None}
+    assert {name: value for name, value in device["capabilities"].items() if value is not None} == {
+        "mig": False
+    }
+    assert device["in_use_by"] is None
     assert device["note"] == "NVML does not tell who computes on it"
 
 
 def test_a_card_in_use_comes_last_and_says_by_whom(stand_in: StandIn) -> None:
-    devices = stand_in.run(LIST, stand_in.machine(3, {"0.processes": "412:1000,77:-"}))
+    devices = stand_in.run(LIST, stand_in.machine(3, {"0.processes": f"{STRANGER}:1000,{STRANGER - 1}:-"}))
     assert names(devices) == ["cuda:1", "cuda:2", "cuda:0"]
-    assert [device["note"] for device in devices] == ["", "", "in use by pid 77, 412"]
+    assert [device["in_use_by"] for device in devices] == [
+        [],
+        [],
+        [f"pid {STRANGER - 1}", f"pid {STRANGER}"],
+    ]
 
 
-def test_our_own_process_does_not_make_a_card_foreign(stand_in: StandIn) -> None:
-    (device,) = stand_in.run(LIST, stand_in.machine(1, {"0.processes": "self:1000"}))
-    assert device["note"] == ""
+def test_processes_of_this_run_are_not_foreign_and_that_of_its_starter_is(stand_in: StandIn) -> None:
+    code = """
+import subprocess
+child = subprocess.Popen(["sleep", "60"])
+say({"0.processes": f"self:1,{child.pid}:5,{os.getppid()}:7"})
+(device,) = plugin.devices()
+child.kill()
+child.wait()
+answer([device.in_use_by, os.getppid()])
+"""
+    (user,), starter = stand_in.run(code, stand_in.machine(1))
+    assert user.endswith(f"(pid {starter})")
 
 
 def test_a_lost_card_does_not_hide_the_others(stand_in: StandIn) -> None:
@@ -115,10 +145,23 @@ def test_the_only_card_being_lost_is_the_reason(stand_in: StandIn) -> None:
     )
 
 
-def test_a_card_split_into_instances_says_so(stand_in: StandIn) -> None:
-    (device,) = stand_in.run(LIST, stand_in.machine(1, {"0.mig": 1}))
-    assert device["capabilities"]["mig"] is True
-    assert re.search("MIG is on: fwprof selects whole cards", device["note"])
+def test_an_instance_is_a_device_of_its_own(stand_in: StandIn) -> None:
+    devices = stand_in.run(LIST, stand_in.machine(1, stand_in.instances(0, 2)))
+    assert names(devices) == ["cuda:0.0", "cuda:0.1"]
+    assert devices[1]["environment"] == {"CUDA_VISIBLE_DEVICES": devices[1]["uuid"]}
+    assert devices[1]["uuid"].startswith("MIG-01")
+    assert devices[1]["title"] == "Fictive Card 80GB MIG 1g.10gb"
+    assert devices[1]["memory_bytes"] == 10 * 2**30
+    assert devices[1]["capabilities"]["mig"] is True
+    assert devices[1]["capabilities"]["compute_capability"] == "9.0"
+
+
+def test_a_split_card_without_an_instance_is_left_out(stand_in: StandIn) -> None:
+    lines = stand_in.machine(2, stand_in.instances(0, 0))
+    (device,) = stand_in.run(LIST, lines)
+    assert device["name"] == "cuda:1"
+    assert re.search(r"card 0 is left out: it is split \(MIG\) and has no instance", device["note"])
+    assert re.search("nvidia-smi mig -cgi", refused(stand_in, {**lines, "count": 1}))
 
 
 def test_cards_that_are_hidden_are_not_listed(stand_in: StandIn) -> None:
@@ -174,12 +217,27 @@ def test_without_the_python_package_it_says_what_to_install(stand_in: StandIn) -
     ],
 )
 def test_the_variable_means_what_it_means_to_cuda(variable: str | None, visible: list[int]) -> None:
-    assert visible_indices(UUIDS, variable) == visible
+    assert [place.index for place in only_visible(WHOLE, variable)] == visible
 
 
 @given(order=st.permutations(range(8)), length=st.integers(0, 8))
 def test_indices_and_uuids_select_the_same_cards(order: list[int], length: int) -> None:
     chosen = order[:length]
-    by_index = visible_indices(UUIDS, ",".join(map(str, chosen)))
-    by_uuid = visible_indices(UUIDS, ",".join(UUIDS[index] for index in chosen))
-    assert by_index == by_uuid == sorted(chosen)
+    by_index = only_visible(WHOLE, ",".join(map(str, chosen)))
+    by_uuid = only_visible(WHOLE, ",".join(UUIDS[index] for index in chosen))
+    assert by_index == by_uuid == [WHOLE[index] for index in sorted(chosen)]
+
+
+@pytest.mark.parametrize(
+    ("variable", "visible"),
+    [
+        (None, ["MIG-a1", "MIG-a2", "GPU-b"]),
+        ("0", ["MIG-a1"]),
+        ("MIG-a2", ["MIG-a2"]),
+        ("MIG-a", []),
+        ("1,MIG-a1", ["MIG-a1", "GPU-b"]),
+    ],
+)
+def test_the_variable_names_instances_too(variable: str | None, visible: list[str]) -> None:
+    places = [Place(0, "MIG-a1"), Place(0, "MIG-a2"), Place(1, "GPU-b")]
+    assert [place.uuid for place in only_visible(places, variable)] == visible

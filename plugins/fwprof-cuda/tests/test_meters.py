@@ -47,7 +47,7 @@ def test_memory_is_the_largest_sample(stand_in: StandIn) -> None:
     )
     assert readings["cuda.card_memory"]["value"] == 3_000
     assert readings["device_process_memory"]["value"] == 700
-    assert {reading["unit"] for reading in readings.values()} == {"bytes"}
+    assert readings["device_process_memory"]["unit"] == "bytes"
 
 
 def test_activity_folds_each_counter_in_its_own_way(stand_in: StandIn) -> None:
@@ -103,6 +103,22 @@ def test_a_counter_that_fails_within_the_window_has_no_value(stand_in: StandIn) 
     )
     assert readings["energy_window"]["value"] is None
     assert re.search("GPU is lost", readings["energy_window"]["reason"])
+
+
+def test_processes_of_others_are_counted_at_their_most(stand_in: StandIn) -> None:
+    changes: list[dict[str, object]] = [
+        {"0.processes": "self:5,4194998:1,4194999:1"},
+        {"0.processes": "self:5"},
+    ]
+    readings = window(stand_in, "memory", stand_in.machine(1, {"0.processes": "self:5"}), changes)
+    assert readings["foreign_processes"]["value"] == 2
+    assert readings["foreign_processes"]["unit"] == "1"
+
+
+def test_others_are_not_told_from_a_process_that_goes_by_another_number(stand_in: StandIn) -> None:
+    readings = window(stand_in, "memory", stand_in.machine(1, {"0.processes": "4194999:5"}), [])
+    assert readings["foreign_processes"]["value"] is None
+    assert re.search("in a container", readings["foreign_processes"]["reason"])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import torch
 
 from fwprof.plugin import Description, Format
 from fwprof_torch.layout import VarianceSlot
+from fwprof_torch.precision import precision_of
 from fwprof_torch.settings import notable_settings, read_settings
 
 if TYPE_CHECKING:
@@ -61,10 +62,12 @@ class TorchModel(ABC):
     ) -> None:
         self.module = module
         self.optimizer = optimizer
+        self.precision = precision_of(cell, place)
+        loss = self.precision.of_loss(loss)
         # Module and loss are compiled together, so that the backward pass is compiled with them.
         self.loss: Loss = torch.compile(loss) if mode.is_compiled else loss
         self.update: Callable[[], Any] = (
-            _compiled_step(optimizer) if mode.compile_optimizer else optimizer.step
+            _compiled_step(optimizer) if mode.compile_optimizer else self.precision.step_of(optimizer)
         )
         self.place = place
         self.cell = cell
@@ -107,7 +110,9 @@ class TorchModel(ABC):
 
     def gradients(self) -> Mapping[str, Array]:
         """Return copies of the gradients of the last backward pass by canonical name."""
-        return {name: slot.read_gradient() for name, slot in self._trained.items()}
+        scale = self.precision.scale
+        found = {name: slot.read_gradient() for name, slot in self._trained.items()}
+        return found if scale == 1 else {name: gradient / scale for name, gradient in found.items()}
 
     def load_parameters(self, values: Mapping[str, Array]) -> None:
         """Set parameters and batch statistics from canonical arrays, in place.
@@ -128,7 +133,7 @@ class TorchModel(ABC):
         """Return the outputs `(batch, classes)` in inference mode, changing nothing."""
         self.module.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), self.precision.context():
                 outputs = self.infer(staged)
         finally:
             self.module.train()
@@ -148,7 +153,7 @@ class TorchModel(ABC):
         if self._is_compiled():
             # Known after the first step: torch compiles at the first call.
             found["graph_breaks"] = _count_all("graph_break") - self._breaks_before
-        return found
+        return found | self.precision.settings()
 
     def describe(self) -> Description:
         """Return mode and device as resolved."""
@@ -175,6 +180,7 @@ class TorchModel(ABC):
             {
                 "module": self.module.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "precision": self.precision.state(),
                 "variance_starts": {
                     name: torch.tensor(slot.start)
                     for name, slot in self._slots.items()
@@ -189,6 +195,7 @@ class TorchModel(ABC):
         saved = torch.load(path, map_location=self.place.device, weights_only=True)
         self.module.load_state_dict(saved["module"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        self.precision.load(saved["precision"])
         for name, start in saved["variance_starts"].items():
             slot = self._slots[name]
             assert isinstance(slot, VarianceSlot)

@@ -26,7 +26,7 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
 """Variant → option → the words it takes; `cache` takes any."""
 
 DEFAULT = "eager"
-PRECISIONS = ("float32", "tf32")
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,12 @@ def read_mode(cell: CellPlan) -> Mode:
     """
     name, options = read_choice(cell.choice, VARIANTS, DEFAULT)
     _check_cell(cell)
+    if cell.precision == "float16" and options.get("compile_optimizer") == "true":
+        raise UnsupportedError(
+            "torch cannot compile the optimizer's step in float16",
+            cause="its gradient scaler takes the step itself, where all gradients are finite",
+            next="leave compile_optimizer out, or use --precision bfloat16",
+        )
     cache = options.get("cache")
     return Mode(
         name=name,

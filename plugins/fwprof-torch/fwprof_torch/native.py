@@ -91,6 +91,7 @@ class NativeModel(TorchModel):
     def reset(self) -> None:
         """Restore the state right after the build, in place."""
         self._start.restore()
+        self.precision.clear()
 
     def infer(self, staged: Staged) -> torch.Tensor:
         """Return the model's outputs; of a model that returns several, its `logits` or the first."""

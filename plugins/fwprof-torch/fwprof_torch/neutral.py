@@ -16,6 +16,7 @@ from fwprof_torch.layout import image_to_torch
 from fwprof_torch.model import TorchModel
 from fwprof_torch.network import build_network
 from fwprof_torch.pipelines import load_data
+from fwprof_torch.precision import MIXED
 from fwprof_torch.state import clear_optimizer
 from fwprof_torch.verification import canonical_step, is_adam, simplify
 
@@ -67,8 +68,12 @@ class NeutralModel(TorchModel):
         module = network.module.to(place.device, self._dtype)
         optimizer = _make_optimizer(workload.spec.optimizer, module)
 
+        is_mixed = cell.precision in MIXED
+
         def loss(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            return criterion(module(inputs), targets)
+            outputs = module(inputs)
+            # Autocast leaves some losses in 16 bits on some devices; users compute them in 32.
+            return criterion(outputs.float() if is_mixed else outputs, targets)
 
         super().__init__(
             module=module,
@@ -120,6 +125,7 @@ class NeutralModel(TorchModel):
         """Restore canonical weights, a fresh optimizer and the seed, all in place."""
         self.load_parameters(self._weights)
         clear_optimizer(self.optimizer)
+        self.precision.clear()
         self.optimizer.zero_grad()
         torch.manual_seed(self.cell.seed)
 
@@ -136,7 +142,7 @@ class NeutralModel(TorchModel):
         words += simplify(self.module)
         if is_adam(optimizer):
             # Compiled, it would be compiled anew at each step, whose epsilon is another constant.
-            self.update = canonical_step(optimizer)
+            self.update = canonical_step(optimizer, self.precision.step_of(optimizer))
             words.append("Adam's epsilon scaled to the canonical form")
             words += ["the optimizer's step not compiled"] if mode.compile_optimizer else []
         self.verified_with = tuple(words)

@@ -28,6 +28,7 @@ class TorchPrograms:
         self._model = model
         self._loss = model.loss
         self._optimizer = model.optimizer
+        self._backward = model.precision.backward
         self._update = model.update
 
     def forward(self, staged: Staged) -> Result:
@@ -70,7 +71,7 @@ class TorchPrograms:
         for part in self._parts(staged):
             loss = self._share(part)
             marks.mark()
-            loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+            self._backward(loss)
             marks.mark()
         self._update()
         marks.mark()
@@ -92,7 +93,7 @@ class TorchPrograms:
     def _differentiate(self, staged: Staged) -> torch.Tensor:
         """Return the loss, every gradient computed."""
         loss = self._loss(*staged)
-        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        self._backward(loss)
         return loss
 
 
@@ -117,6 +118,6 @@ class AccumulatingPrograms(TorchPrograms):
         shares = []
         for part in staged:
             share = self._share(part)
-            share.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+            self._backward(share)
             shares.append(share.detach())
         return torch.stack(shares).sum()

@@ -32,8 +32,8 @@ def is_adam(optimizer: torch.optim.Optimizer) -> bool:
     return isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW)
 
 
-def canonical_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
-    """Return what takes one step of Adam in canonical form.
+def canonical_step(optimizer: torch.optim.Optimizer, step: Callable[[], Any]) -> Callable[[], Any]:
+    """Return what takes one step of Adam in canonical form; `step` is what takes torch's own.
 
     torch's Adam divides by √v̂ + ε; with ε/√(1 − β₂ᵗ) for ε at step t it takes the canonical form.
 
@@ -45,6 +45,6 @@ def canonical_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
         steps = max((int(state["step"]) for state in optimizer.state.values() if state), default=0)
         for group in optimizer.param_groups:
             group["eps"] = epsilon / sqrt(1 - beta ** (steps + 1))
-        optimizer.step()
+        step()
 
     return update
