@@ -109,7 +109,14 @@ class KerasModel(ABC):
 
     def canonical_gradients(self, gradients: Sequence[Any]) -> Mapping[str, Array]:
         """Return gradients, given in the order of the trainable variables, by canonical name."""
-        return {name: slot.to_canonical(gradients[number]) for name, (slot, number) in self._trained.items()}
+        found = {name: slot.to_canonical(gradients[number]) for name, (slot, number) in self._trained.items()}
+        optimizer = self.model.optimizer
+        if not isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
+            return found
+        # Its gradients are those of a loss that was made larger, until it takes them.
+        self.engine.release()
+        scale = float(keras.ops.convert_to_numpy(optimizer.dynamic_scale))
+        return {name: gradient / scale for name, gradient in found.items()}
 
     def load_parameters(self, values: Mapping[str, Array]) -> None:
         """Set parameters and batch statistics from canonical arrays, in place.
@@ -130,7 +137,9 @@ class KerasModel(ABC):
     def predict(self, staged: Staged) -> Array:
         """Return the outputs `(batch, classes)` by keras's own compiled prediction."""
         self.engine.release()
-        return np.concatenate([self._predict_part(inputs) for inputs, _, _ in staged])
+        outputs = np.concatenate([self._predict_part(inputs) for inputs, _, _ in staged])
+        # NumPy itself knows no bfloat16.
+        return outputs if outputs.dtype == np.float64 else outputs.astype(np.float32, copy=False)
 
     def settings(self) -> Mapping[str, Scalar]:
         """Return the settings in force, read back from keras and its backend."""

@@ -27,7 +27,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 }
 """Option → the values it takes; the first where it is left out."""
 
-PRECISIONS = ("float32", "tf32", "float64")
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "float64")
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _check_cell(cell: CellPlan) -> None:
     if cell.precision not in PRECISIONS:
         raise UnsupportedError(
             f"keras cannot train in {cell.precision} here",
-            cause=f"its precisions are {', '.join(PRECISIONS[:2])}",
+            cause=f"its precisions are {', '.join(PRECISIONS[:-1])}",
             next="use --precision float32",
         )
     if cell.precision == "tf32" and is_host(cell.device.native.get("keras", cell.device.kind)):

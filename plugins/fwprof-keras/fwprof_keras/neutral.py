@@ -15,7 +15,7 @@ from fwprof_keras.layout import write_slots
 from fwprof_keras.model import KerasModel
 from fwprof_keras.network import build_network
 from fwprof_keras.pipeline import DatasetPipeline
-from fwprof_keras.precision import set_dtype
+from fwprof_keras.precision import MIXED, set_dtype
 from fwprof_keras.verification import differences
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class NeutralModel(KerasModel):
         cell = options.cell
         self._has_processes = mode.has_processes
         self._dtype = "float64" if cell.precision == "float64" else "float32"
-        set_dtype(self._dtype)
+        set_dtype(self._dtype, MIXED.get(cell.precision))
         self._weights = workload.weights
         self._parts = workload.spec.accumulate
         network = build_network(

@@ -22,6 +22,7 @@ def read_settings(model: keras.Model) -> Mapping[str, Scalar]:
         "layout": keras.config.image_data_format(),
         "default_dtype": keras.config.floatx(),
         "dtype_policy": keras.config.dtype_policy().name,
+        "compute_dtype": keras.config.dtype_policy().compute_dtype,
         "parameter_dtype": "+".join(sorted({variable.dtype for variable in model.trainable_variables})),
         "flash_attention": keras.config.is_flash_attention_enabled(),
         "optimizer": type(model.optimizer).__name__,

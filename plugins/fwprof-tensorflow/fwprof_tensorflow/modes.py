@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 VARIANTS = ("function", "eager", "xla", "graph")
 DEFAULT = "function"
-PRECISIONS = ("float32", "tf32")
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,12 @@ def read_mode(cell: CellPlan) -> Mode:
     """
     name, _ = read_choice(cell.choice, {variant: {} for variant in VARIANTS}, DEFAULT)
     _check_cell(cell)
+    if name == "graph" and cell.precision in ("bfloat16", "float16"):
+        raise UnsupportedError(
+            f"tensorflow:graph cannot train in {cell.precision} here",
+            cause="its layers are those of tensorflow 1, which know no mixed precision",
+            next="use --plugin tensorflow, or --precision float32",
+        )
     return Mode(name)
 
 

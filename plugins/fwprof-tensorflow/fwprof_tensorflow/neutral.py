@@ -14,7 +14,7 @@ from fwprof.plugin import layers as kinds
 from fwprof_tensorflow.formats import whole_model_formats
 from fwprof_tensorflow.network import build_network
 from fwprof_tensorflow.pipeline import DatasetPipeline
-from fwprof_tensorflow.settings import set_precision
+from fwprof_tensorflow.settings import MIXED, set_precision
 from fwprof_tensorflow.steps import Steps
 from fwprof_tensorflow.trained import TrainedModel
 
@@ -53,6 +53,10 @@ class NeutralModel(TrainedModel):
         criterion = _make_loss(workload.spec.loss)
         number = np.float64 if cell.precision == "float64" else float
         optimizer = _make_optimizer(workload.spec.optimizer, number)
+        is_mixed = cell.precision in MIXED
+        if cell.precision == "float16":
+            # Small gradients would become zero in it.
+            optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
         # A variable that holds two canonical arrays is trained once.
         variables = list({id(slot.variable): slot.variable for slot in network.parameters.values()}.values())
         optimizer.build(variables)
@@ -61,7 +65,8 @@ class NeutralModel(TrainedModel):
             return criterion(targets, model(inputs, training=True))
 
         def infer(inputs: Any) -> Any:
-            return model(inputs, training=False)
+            outputs = model(inputs, training=False)
+            return tf.cast(outputs, tf.float32) if is_mixed else outputs
 
         super().__init__(
             steps=Steps(
@@ -71,6 +76,7 @@ class NeutralModel(TrainedModel):
                 _make_update(workload, optimizer, variables),
                 mode,
                 parts=workload.spec.accumulate,
+                scale=getattr(optimizer, "scale_loss", None) if cell.precision == "float16" else None,
                 signature=_signature(workload),
             ),
             optimizer=optimizer,
@@ -86,6 +92,7 @@ class NeutralModel(TrainedModel):
             (variable, variable.numpy()) for variable in model.variables if id(variable) not in known
         ]
         self._network, self._criterion = model, criterion
+        self._scalars = [(each, each.numpy()) for each in optimizer.variables if not each.shape]
         self._batch_size = len(workload.batches[0].targets) if workload.batches else 0
         self._pipeline = fetch(workload.batches)
         self.reset()
@@ -119,9 +126,9 @@ class NeutralModel(TrainedModel):
         """Restore canonical weights, a fresh optimizer and dropout's streams, all in place."""
         self.load_parameters(self._weights)
         for variable in self.optimizer.variables:
-            if variable is not self.optimizer.learning_rate:
+            if variable.shape:
                 variable.assign(tf.zeros_like(variable))
-        for variable, start in self._randoms:
+        for variable, start in (*self._randoms, *self._scalars):
             variable.assign(start)
 
     def formats(self) -> Mapping[str, Format]:
@@ -156,7 +163,7 @@ def differences(cell: CellPlan, layers: Sequence[ResolvedLayer]) -> tuple[str, .
         "gelu" in (getattr(layer, "activation", None), getattr(layer, "function", None)) for layer in present
     )
     found = {
-        cell.precision: cell.precision != "float32",
+        cell.precision: is_exact,
         "dropout off": any(isinstance(layer, kinds.Dropout) for layer in present),
         "gelu's constant in float64": is_exact and has_gelu,
         "attention's scale in float64": is_exact

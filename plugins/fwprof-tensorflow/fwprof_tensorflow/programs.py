@@ -60,8 +60,13 @@ class TensorFlowPrograms:
             return _number(result), None
         loss, gradients = result
         of = {id(each): grad for each, grad in zip(self._steps.variables, gradients, strict=True)}
-        trained = self._model.trained.items()
-        return _number(loss), {name: read_gradient(of[id(slot.variable)], slot) for name, slot in trained}
+        found = {
+            name: read_gradient(of[id(slot.variable)], slot) for name, slot in self._model.trained.items()
+        }
+        scale = self._model.gradient_scale
+        if scale != 1:
+            found = {name: gradient / scale for name, gradient in found.items()}
+        return _number(loss), found
 
     def next_batch(self) -> Staged:
         """D: fetch one batch and stage it."""

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from fwprof_tensorflow.places import Place
 
 
+MIXED = {"bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+"""Precision of a cell → the policy of layers whose variables stay float32."""
+
+
 def apply_preset(cell: CellPlan) -> None:
     """Set the precision of float32 products: `equal` strictly, `as-shipped` only where tf32 was asked.
 
@@ -32,7 +36,7 @@ def set_precision(cell: CellPlan) -> None:
     name = "float64" if cell.precision == "float64" else "float32"
     # Two switches: optimizers and losses follow the first, layers the second.
     tf.keras.config.set_floatx(name)
-    tf.keras.config.set_dtype_policy(name)
+    tf.keras.config.set_dtype_policy(MIXED.get(cell.precision, name))
 
 
 def read_settings(
@@ -57,6 +61,7 @@ def read_settings(
         "onednn": bool(_pywrap_util_port.IsMklEnabled()),
         "layout": tf.keras.config.image_data_format(),
         "default_dtype": tf.keras.config.floatx(),
+        "compute_dtype": tf.keras.config.dtype_policy().compute_dtype,
         "parameter_dtype": "+".join(sorted({tf.as_dtype(each.dtype).name for each in variables})),
         "optimizer": type(optimizer).__name__,
         "synchronous_execution": tf.config.experimental.get_synchronous_execution(),

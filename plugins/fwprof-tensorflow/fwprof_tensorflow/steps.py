@@ -28,6 +28,7 @@ class Steps:
         variables: what is trained.
         update: of the optimizer.
         parts: that a batch is cut into; their gradients are accumulated before the one update.
+        scale: of the loss, before it is differentiated; the optimizer's, which undoes it.
         signature: of inputs and targets, where one trace is to serve batches of any length; XLA
             compiles each length by itself, so that there each has a trace of its own.
     """
@@ -41,6 +42,7 @@ class Steps:
         mode: Mode,
         *,
         parts: int = 1,
+        scale: Callable[[Any], Any] | None = None,
         signature: Sequence[tf.TensorSpec] | None = None,
     ) -> None:
         self.loss = loss
@@ -49,6 +51,7 @@ class Steps:
         self.traces = 0
         self._mode = mode
         self._parts = parts
+        self._scale = scale or (lambda loss: loss)
         self._signature = None if signature is None or mode.is_xla else list(signature)
         self.forward = self._wrap(self._forward if parts == 1 else self._forward_by_parts)
         self.forward_backward = self._wrap(self._forward_backward)
@@ -63,7 +66,7 @@ class Steps:
         gradients: list[Any] = []
         for part in parts:
             with tf.GradientTape() as tape:
-                loss = self.loss(*part)
+                loss = self._scale(self.loss(*part))
             yield "forward"
             found = self._derive(tape, loss)
             gradients = [a + b for a, b in zip(gradients, found, strict=True)] if gradients else found
@@ -87,7 +90,8 @@ class Steps:
             return self._accumulate(inputs, targets)
         with tf.GradientTape() as tape:
             loss = self.loss(inputs, targets)
-        return loss, self._derive(tape, loss)
+            scaled = self._scale(loss)
+        return loss, self._derive(tape, scaled)
 
     def _derive(self, tape: tf.GradientTape, loss: Any) -> list[Any]:
         """Return the gradients of a loss, or what one part adds to those of the whole batch."""
@@ -104,7 +108,8 @@ class Steps:
             *sums, part_inputs, part_targets = others
             with tf.GradientTape() as tape:
                 loss = self.loss(part_inputs, part_targets)
-            gradients = self._derive(tape, loss)
+                scaled = self._scale(loss)
+            gradients = self._derive(tape, scaled)
             return (total + loss / self._parts, *(a + b for a, b in zip(sums, gradients, strict=True)))
 
         start = (self._zero(), *(tf.zeros(each.shape, each.dtype) for each in self.variables))

@@ -61,6 +61,12 @@ class TrainedModel(TensorFlowModel):
         """Return what inference takes of a staged batch."""
 
     @property
+    def gradient_scale(self) -> float:
+        """By which gradients are larger than they are, until the optimizer takes them."""
+        scaled = isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
+        return float(self.optimizer.dynamic_scale) if scaled else 1.0
+
+    @property
     def mode(self) -> str:
         """`eager` too where tensorflow was told to run functions eagerly."""
         return self._mode.name if self.steps.is_traced else "eager"

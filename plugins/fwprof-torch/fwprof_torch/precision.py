@@ -85,7 +85,7 @@ class Mixed(Precision):
         with self.context():
             dtype = torch.get_autocast_dtype(self._device)
             enabled = torch.is_autocast_enabled(self._device)
-        return {"autocast": str(dtype).removeprefix("torch.") if enabled else False}
+        return {"compute_dtype": str(dtype).removeprefix("torch.")} if enabled else {}
 
 
 class Scaled(Mixed):

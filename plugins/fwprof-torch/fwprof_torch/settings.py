@@ -57,6 +57,7 @@ def read_settings(
         "jit": is_compiled,
         "jit_optimizer": is_optimizer_compiled,
         "default_dtype": _name(torch.get_default_dtype()),
+        "compute_dtype": _parameter_dtype(module),
         "parameter_dtype": _parameter_dtype(module),
         "layout": _layout(module),
         "grad_enabled": torch.is_grad_enabled(),

@@ -20,7 +20,7 @@ from fwprof.plugin import Description, Format
 from fwprof_jax.compilations import count_compilations
 from fwprof_jax.places import put_like, to_device, to_host
 from fwprof_jax.programs import compile_programs, mean_over_parts
-from fwprof_jax.settings import NOTABLE, is_warm, read_settings
+from fwprof_jax.settings import NOTABLE, is_warm, product_types, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +70,10 @@ class JaxModel(ABC):
         self._batch_shape = jax.eval_shape(lambda tree: tree, self.stage(batch))
         # jax runs Python at a program's first call; traced now, what is unknown is refused in the build.
         whole = mean_over_parts(loss) if has_parts else loss
-        self.loss_shape = jax.eval_shape(whole, self.params, self.state, self._batch_shape)[0]
+        traced, (self.loss_shape, _) = jax.make_jaxpr(whole, return_shape=True)(
+            self.params, self.state, self._batch_shape
+        )
+        self._product_types = product_types(traced)
         self.compiled = compile_programs(loss, optimizer, has_parts=has_parts)
         self._mode = mode
         # The start is kept in a file: in memory it would count as the model's. It has a name of its
@@ -161,7 +164,7 @@ class JaxModel(ABC):
 
     def settings(self) -> Mapping[str, Scalar]:
         """Return the settings in force, read back from jax."""
-        return read_settings(self.params)
+        return {**read_settings(self.params), "compute_dtype": self._product_types}
 
     def describe(self) -> Description:
         """Return mode and device as resolved."""

@@ -22,7 +22,7 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {"jit": {"cache": ()}}
 jax without `jit` is a tool to debug with, no way to train.
 """
 
-PRECISIONS = ("float32", "tf32", "float64")
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "float64")
 
 
 @dataclass(frozen=True)

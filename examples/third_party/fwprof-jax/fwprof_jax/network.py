@@ -48,20 +48,25 @@ def apply(
     *,
     is_training: bool,
     has_dropout: bool = True,
+    mixed: Any = None,
 ) -> tuple[jax.Array, State]:
     """Return the outputs of a batch, and the state after it.
 
     Args:
         inputs: `(batch, …)`, images as (height, width, channels).
         has_dropout: whether elements are dropped in training.
+        mixed: the format that layers compute in, normalisation and softmax apart; None: that of the
+            parameters. Outputs are of the parameters' format in either case.
 
     Raises:
         UnsupportedError: a layer is of a kind that is not known here; names it.
     """
     key, following = jax.random.split(state["key"]) if "key" in state else (None, None)
     values = {**params, **state["frozen"]}
-    network = _Pass(values, dict(state["statistics"]), key, is_training, has_dropout)
-    outputs = network.chain(layers, inputs)
+    network = _Pass(values, dict(state["statistics"]), key, is_training, has_dropout, mixed)
+    outputs = network.chain(layers, network.cast(inputs))
+    if mixed is not None:
+        outputs = outputs.astype(jnp.float32)
     moved = {**state, "statistics": network.statistics}
     return outputs, moved if following is None else moved | {"key": following}
 
@@ -79,6 +84,11 @@ class _Pass:
     key: jax.Array | None
     is_training: bool
     has_dropout: bool
+    mixed: Any
+
+    def cast(self, x: jax.Array) -> jax.Array:
+        """Return numbers in the format that layers compute in; ids as they are."""
+        return x if self.mixed is None or not jnp.issubdtype(x.dtype, jnp.floating) else x.astype(self.mixed)
 
     def chain(self, layers: Sequence[ResolvedLayer], x: jax.Array) -> jax.Array:
         for resolved in layers:
@@ -106,10 +116,9 @@ class _Pass:
             case kinds.BatchNorm():
                 return self._batch_norm(layer, resolved, x)
             case kinds.LayerNorm():
-                normal = nn.standardize(x, epsilon=layer.epsilon)
-                return normal * self._of(path, "gamma") + self._of(path, "beta")
+                return self._scale_and_shift(path, nn.standardize(self._exact(x), epsilon=layer.epsilon))
             case kinds.Embedding():
-                return self._of(path, "table")[x]
+                return self.cast(self.values[f"{path}.table"][x])
             case kinds.PositionEmbedding():
                 return x + self._of(path, "table")
             case kinds.Attention():
@@ -130,7 +139,7 @@ class _Pass:
                 one, other = np.triu_indices(x.shape[1], k=1)
                 return jnp.einsum("bic,bjc->bij", x, x)[:, one, other]
             case kinds.TiedDense():
-                return x @ self.values[str(resolved.table)].T
+                return x @ self.cast(self.values[str(resolved.table)]).T
             case kinds.Chain():
                 return self.chain(resolved.inner, x)
             case kinds.Branches():
@@ -142,7 +151,15 @@ class _Pass:
                 raise UnsupportedError(f"jax has no code for layer {path} ({type(layer).__name__})")
 
     def _of(self, path: str, name: str) -> jax.Array:
-        return self.values[f"{path}.{name}"]
+        return self.cast(self.values[f"{path}.{name}"])
+
+    def _exact(self, x: jax.Array) -> jax.Array:
+        """Return numbers in a format whose sums over many of them are sound."""
+        return x if self.mixed is None else x.astype(jnp.float32)
+
+    def _scale_and_shift(self, path: str, normal: jax.Array) -> jax.Array:
+        gamma, beta = (self.values[f"{path}.{name}"] for name in ("gamma", "beta"))
+        return self.cast(normal * gamma + beta)
 
     def _dense(self, layer: kinds.Dense, path: str, x: jax.Array) -> jax.Array:
         y = self._add_bias(layer, path, x @ self._of(path, "kernel"))
@@ -167,6 +184,7 @@ class _Pass:
         moving_mean, moving_variance = f"{path}.moving_mean", f"{path}.moving_variance"
         statistics = self.values if resolved.is_frozen else self.statistics
         mean, variance = statistics[moving_mean], statistics[moving_variance]
+        x = self._exact(x)
         if self.is_training and not resolved.is_frozen:
             axes = tuple(range(x.ndim - 1))
             kept, (old_mean, old_variance) = layer.momentum, (mean, variance)
@@ -174,7 +192,7 @@ class _Pass:
             self.statistics[moving_mean] = kept * old_mean + (1 - kept) * mean
             self.statistics[moving_variance] = kept * old_variance + (1 - kept) * variance
         normal = nn.standardize(x, mean=mean, variance=variance, epsilon=layer.epsilon)
-        return normal * self._of(path, "gamma") + self._of(path, "beta")
+        return self._scale_and_shift(path, normal)
 
     def _attention(self, layer: kinds.Attention, path: str, x: jax.Array) -> jax.Array:
         batch, length, channels = x.shape
@@ -189,8 +207,9 @@ class _Pass:
         scores = jnp.einsum("bqhd,bkhd->bhqk", query / size**0.5, key)
         if layer.causal:
             scores = jnp.where(jnp.tri(length, dtype=bool), scores, -jnp.inf)
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", nn.softmax(scores), value)
-        return project("output", mixed.reshape(x.shape))
+        shares = self.cast(nn.softmax(self._exact(scores)))
+        seen = jnp.einsum("bhqk,bkhd->bqhd", shares, value)
+        return project("output", seen.reshape(x.shape))
 
 
 def _add(outputs: Sequence[jax.Array]) -> jax.Array:

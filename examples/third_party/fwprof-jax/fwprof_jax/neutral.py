@@ -11,6 +11,7 @@ import optax
 
 from fwprof.plugin import Batch, UnsupportedError, sample_shape, walk
 from fwprof.plugin import layers as kinds
+from fwprof_jax.mixed import FORMATS, with_scaled_gradients
 from fwprof_jax.model import JaxModel
 from fwprof_jax.network import apply, make_state
 from fwprof_jax.optimizers import make_optimizer
@@ -54,31 +55,39 @@ class NeutralModel(JaxModel):
         if spec is None:
             raise UnsupportedError(f"workload {workload.name} has no layers for jax to build")
         layers, has_dropout = workload.layers, not cell.is_verification
+        mixed = FORMATS.get(cell.precision)
         criterion = _criterion(spec)
 
         def loss(params: Params, state: State, batch: Pair) -> tuple[jax.Array, State]:
             inputs, targets = batch
-            outputs, state = apply(layers, params, state, inputs, is_training=True, has_dropout=has_dropout)
+            outputs, state = apply(
+                layers, params, state, inputs, is_training=True, has_dropout=has_dropout, mixed=mixed
+            )
             return criterion(outputs, targets).mean(), state
 
         self._part_count = spec.accumulate
         self._dtype = np.float64 if cell.precision == "float64" else np.float32
         weights = {name: np.asarray(array, self._dtype) for name, array in workload.weights.items()}
         trained = [name for resolved in walk(layers) for name in resolved.parameters]
+        optimizer = make_optimizer(spec.optimizer, canonical=cell.is_verification)
+        if cell.precision == "float16":
+            optimizer = with_scaled_gradients(optimizer)
         self.verified_with = _differences(spec, layers, cell) if cell.is_verification else ()
         super().__init__(
             params={name: weights[name] for name in trained},
             state=make_state(layers, weights, cell.seed),
             loss=loss,
             batch=workload.batches[0],
-            optimizer=make_optimizer(spec.optimizer, canonical=cell.is_verification),
+            optimizer=optimizer,
             device=device,
             mode=mode,
             options=options,
             has_parts=spec.accumulate > 1,
         )
         self._infer = jax.jit(
-            lambda params, state, inputs: apply(layers, params, state, inputs, is_training=False)[0]
+            lambda params, state, inputs: apply(
+                layers, params, state, inputs, is_training=False, mixed=mixed
+            )[0]
         )
         self._pipeline = _slices(workload.batches, is_trimmed=None in sample_shape(spec))
 

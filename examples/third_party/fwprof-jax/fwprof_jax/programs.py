@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from fwprof_jax.mixed import scale_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -61,17 +63,33 @@ def mean_over_parts(loss: Loss) -> Loss:
     return forward
 
 
+def _differentiate(loss: Loss) -> Any:
+    """Return what computes a loss and its gradients; with a scale, gradients so much larger."""
+
+    def scaled(params: Any, state: Any, batch: Any, scale: Any) -> tuple[jax.Array, Any]:
+        value, state = loss(params, state, batch)
+        return value * scale, (value, state)
+
+    def differentiate(params: Any, state: Any, batch: Any, *scale: Any) -> Any:
+        if not scale:
+            return jax.value_and_grad(loss, has_aux=True)(params, state, batch)
+        (_, kept), gradients = jax.value_and_grad(scaled, has_aux=True)(params, state, batch, *scale)
+        return kept, gradients
+
+    return differentiate
+
+
 def _differentiate_parts(loss: Loss) -> Any:
     """Return what computes `mean_over_parts` and its gradients, one part after the other.
 
     Differentiated as one function, it would keep what all parts need for their backward passes.
     """
-    differentiate = jax.value_and_grad(loss, has_aux=True)
+    differentiate = _differentiate(loss)
 
-    def accumulate(params: Any, state: Any, parts: Any) -> Any:
+    def accumulate(params: Any, state: Any, parts: Any, *scale: Any) -> Any:
         def step(carry: tuple[Any, Any], part: Any) -> tuple[Any, jax.Array]:
             state, total = carry
-            (value, state), gradients = differentiate(params, state, part)
+            (value, state), gradients = differentiate(params, state, part, *scale)
             return (state, jax.tree.map(jnp.add, total, gradients)), value
 
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -91,12 +109,14 @@ def compile_programs(
         has_parts: whether batches come in parts, whose gradients are accumulated.
     """
     forward = mean_over_parts(loss) if has_parts else loss
-    differentiate = _differentiate_parts(loss) if has_parts else jax.value_and_grad(loss, has_aux=True)
+    differentiate = (_differentiate_parts if has_parts else _differentiate)(loss)
 
     # The old parameters, optimizer state and state are given away: the new ones take their memory.
     @partial(jax.jit, donate_argnums=(0, 1, 2))
     def run(params: Any, optimizer_state: Any, state: Any, batch: Any) -> Any:
-        (value, state), gradients = differentiate(params, state, batch)
+        (value, state), gradients = differentiate(
+            params, state, batch, *scale_of(optimizer_state)
+        )
         updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
         return value, optax.apply_updates(params, updates), optimizer_state, state
 
@@ -119,7 +139,9 @@ class JaxPrograms:
     def forward_backward(self, staged: Staged) -> Result:
         """G: return the loss and every gradient: what is not returned, the compiler drops."""
         model = self._model
-        (loss, model.state), gradients = self._compiled.forward_backward(model.params, model.state, staged)
+        (loss, model.state), gradients = self._compiled.forward_backward(
+            model.params, model.state, staged, *scale_of(model.optimizer_state)
+        )
         return Result(loss, model.state, gradients)
 
     def run(self, staged: Staged) -> Result:
@@ -136,7 +158,11 @@ class JaxPrograms:
 
     def read(self, result: Result) -> tuple[float, Gradients | None]:
         """Return the loss, and after G the canonical gradients."""
-        gradients = None if result.gradients is None else self._model.name_leaves(result.gradients)
+        if result.gradients is None:
+            return float(result.loss), None
+        gradients = self._model.name_leaves(result.gradients)
+        for scale in scale_of(self._model.optimizer_state):
+            gradients = {name: gradient / float(scale) for name, gradient in gradients.items()}
         return float(result.loss), gradients
 
     def next_batch(self) -> Staged:

@@ -52,6 +52,18 @@ def apply_precision(cell: CellPlan) -> None:
         _set("jax_default_matmul_precision", "highest")
 
 
+def product_types(traced: jax.extend.core.ClosedJaxpr) -> str:
+    """Return the types of the numbers that a traced program multiplies in products and convolutions."""
+    found: set[str] = set()
+    left = [traced.jaxpr]
+    while left:
+        for equation in left.pop().eqns:
+            if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+                found |= {str(operand.aval.dtype) for operand in equation.invars}
+            left += jax.core.jaxprs_in_params(equation.params)
+    return "+".join(sorted(found))
+
+
 def read_settings(params: Any) -> dict[str, Scalar]:
     """Return every setting that changes what a step computes or costs, as jax states it now."""
     leaves = jax.tree.leaves(params)
