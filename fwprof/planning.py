@@ -115,7 +115,17 @@ def make_plan(
     cores = environment.granted_cores()
     presets = _presets(request, frameworks)
     groups: dict[str, list[CellPlan]] = {}
-    for work, (device, device_plugin), precision in product(works, devices, request.precisions):
+    computed = selection.resolve_each(
+        {
+            f"{device.name} in {precision}": (device, plugin, precision)
+            for (device, plugin), precision in product(devices, request.precisions)
+        },
+        lambda place: selection.require_precision(*place),
+        unavailable,
+    )
+    if not computed:
+        raise next(iter(unavailable.values()))
+    for work, (device, device_plugin, precision) in product(works, computed):
         sizes = product(_batch_sizes(request, work, device), _data_sizes(request, work))
         for batch_size, data_size in sizes:
             workload = work.plan(batch_size, data_size)

@@ -13,7 +13,16 @@ from typing import NamedTuple, TypeVar
 from fwprof import catalog
 from fwprof.catalog import Environment
 from fwprof.errors import FwprofError, PluginUnavailableError, RequestError
-from fwprof.records import HOST, Device, FrameworkChoice, HostPlace, PluginRef, Record, RunRequest
+from fwprof.records import (
+    HOST,
+    Device,
+    FrameworkChoice,
+    HostPlace,
+    PluginRef,
+    Precision,
+    Record,
+    RunRequest,
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -178,4 +187,21 @@ def in_use(device: Device) -> PluginUnavailableError:
         f"{device.name} is in use by {', '.join(device.in_use_by or ())}",
         cause="--exclusive measures only where nobody else computes",
         next="end it, choose another --device, or leave --exclusive out",
+    )
+
+
+def require_precision(
+    device: Device, plugin: PluginRef, precision: Precision
+) -> tuple[Device, PluginRef, Precision]:
+    """Return what was given, where the device computes in that precision, or does not tell.
+
+    Raises:
+        PluginUnavailableError: it does not.
+    """
+    if device.precisions is None or precision in device.precisions:
+        return device, plugin, precision
+    raise PluginUnavailableError(
+        f"{device.name} ({device.title}) does not compute in {precision}",
+        cause=f"its precisions are {', '.join(device.precisions)}",
+        next="choose one of these by --precision, or another --device",
     )

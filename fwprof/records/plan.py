@@ -46,6 +46,8 @@ class Device(Record, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     """Variables that must stand before the framework is imported."""
     capabilities: dict[str, Scalar] = {}
+    precisions: tuple[str, ...] | None = None
+    """Formats that it computes in; None: not told here, and left to the framework."""
     memory_bytes: int | None = None
     exclusive: bool = False
     """One worker at a time: the default schedule on it is sequential."""

@@ -18,6 +18,11 @@ from fwprof_cuda.processes import foreign_among, processes_on
 from fwprof_cuda.visible import VARIABLE, counts_differ, only_visible
 
 LIBRARY = "libnvidia-ml.so.1"
+PRECISIONS = {"float32": (0, 0), "tf32": (8, 0), "bfloat16": (8, 0), "float16": (5, 3)}
+"""Format → the compute capability that first has it.
+
+Source: NVIDIA, CUDA C++ Programming Guide, "Arithmetic Instructions" and "Compute Capability 8.x".
+"""
 Value = TypeVar("Value")
 
 
@@ -36,6 +41,7 @@ class Card:
     uuid: str
     title: str
     memory_bytes: int | None
+    compute_capability: tuple[int, int] | None
     capabilities: dict[str, Scalar]
     in_use_by: tuple[str, ...] | None
     notes: tuple[str, ...]
@@ -44,6 +50,13 @@ class Card:
     def place(self) -> str:
         """Return what stands behind the colon of its name."""
         return f"{self.index}" if self.instance is None else f"{self.index}.{self.instance}"
+
+    @property
+    def precisions(self) -> tuple[str, ...] | None:
+        """Return the formats that its arithmetic knows; None: the driver does not tell which it is."""
+        if self.compute_capability is None:
+            return None
+        return tuple(name for name, since in PRECISIONS.items() if self.compute_capability >= since)
 
 
 @contextmanager
@@ -147,6 +160,7 @@ def _describe(pynvml: Any, index: int, instance: int | None, card: Any, place: A
         uuid=pynvml.nvmlDeviceGetUUID(place),
         title=pynvml.nvmlDeviceGetName(place),
         memory_bytes=memory.total if memory else None,
+        compute_capability=tuple(capability) if capability else None,
         capabilities={
             "compute_capability": ".".join(map(str, capability)) if capability else None,
             "driver": ask(pynvml.nvmlSystemGetDriverVersion),

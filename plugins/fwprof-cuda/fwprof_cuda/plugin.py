@@ -25,6 +25,7 @@ def devices() -> Sequence[Device]:
             native=NATIVE,
             environment={VARIABLE: card.uuid},
             capabilities=card.capabilities,
+            precisions=card.precisions,
             memory_bytes=card.memory_bytes,
             exclusive=True,
             in_use_by=card.in_use_by,

@@ -89,7 +89,8 @@ def peak_kernels(device: Device, plan: CellPlan) -> PeakKernels:
     backend = _open(read_mode(plan).backend)
     backend.open_device(device)
     backend.apply_preset(plan.settings_preset, plan.precision)
-    return KerasPeakKernels(backend)
+    is_low = plan.precision in ("bfloat16", "float16")
+    return KerasPeakKernels(backend, plan.precision if is_low else "float32")
 
 
 @hookimpl

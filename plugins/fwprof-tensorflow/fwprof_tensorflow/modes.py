@@ -76,13 +76,6 @@ def _check_cell(cell: CellPlan) -> None:
             cause=f"its precisions are {', '.join(known)}",
             next="use --precision float32",
         )
-    native = cell.device.native.get("tensorflow", cell.device.kind)
-    if cell.precision == "tf32" and not native.upper().startswith("GPU"):
-        raise UnsupportedError(
-            f"{cell.device.name} has no tf32",
-            cause="TF32 is a format of recent CUDA cards",
-            next="use --precision float32",
-        )
     for field, value, supported in (
         ("world_size", cell.world_size, 1),
         ("data_pipeline", cell.data_pipeline, "staged"),

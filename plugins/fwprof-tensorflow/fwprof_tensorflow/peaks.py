@@ -12,17 +12,22 @@ if TYPE_CHECKING:
 
 
 class TensorFlowPeakKernels:
-    """tf.matmul and the DeepCopy operation on float32 tensors; the first call of a size makes them."""
+    """tf.matmul and the DeepCopy operation; the first call of a size makes the tensors.
 
-    def __init__(self, place: Place) -> None:
+    Args:
+        place: the device.
+        dtype: name of the matrices' type.
+    """
+
+    def __init__(self, place: Place, dtype: str = "float32") -> None:
         self.library = f"tensorflow {tf.__version__}"
-        self._place = place
+        self._place, self._dtype = place, dtype
         # Only the size in use is kept: several of them together may not fit.
         self._matrices = lru_cache(maxsize=1)(self._make_matrices)
         self._buffer = lru_cache(maxsize=1)(self._make_buffer)
 
     def gemm(self, size: int) -> Any:
-        """Multiply two size × size float32 matrices, wait for the product and return it."""
+        """Multiply two size × size matrices, wait for the product and return it."""
         product = tf.matmul(*self._matrices(size))
         self._place.wait()
         return product
@@ -36,7 +41,8 @@ class TensorFlowPeakKernels:
 
     def _make_matrices(self, size: int) -> tuple[Any, Any]:
         with tf.device(self._place.name):
-            return tf.random.uniform((size, size)), tf.random.uniform((size, size))
+            left, right = (tf.random.uniform((size, size)) for _ in range(2))
+            return tf.cast(left, self._dtype), tf.cast(right, self._dtype)
 
     def _make_buffer(self, size_bytes: int) -> Any:
         with tf.device(self._place.name):

@@ -98,7 +98,8 @@ def peak_kernels(device: Device, plan: CellPlan, cache: Path) -> PeakKernels:  #
     from fwprof_tensorflow.settings import apply_preset
 
     apply_preset(plan)
-    return TensorFlowPeakKernels(open_place(device))
+    is_low = plan.precision in ("bfloat16", "float16")
+    return TensorFlowPeakKernels(open_place(device), plan.precision if is_low else "float32")
 
 
 @hookimpl

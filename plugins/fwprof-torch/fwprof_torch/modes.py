@@ -105,12 +105,6 @@ def _check_cell(cell: CellPlan) -> None:
             cause=f"its precisions are {', '.join(PRECISIONS)}",
             next="use --precision float32",
         )
-    if cell.precision == "tf32" and not native.startswith("cuda"):
-        raise UnsupportedError(
-            f"{cell.device.name} has no tf32",
-            cause="TF32 is a format of recent CUDA cards",
-            next="use --precision float32",
-        )
     for field, value, supported in (
         ("world_size", cell.world_size, 1),
         ("data_pipeline", cell.data_pipeline, "staged"),

@@ -100,11 +100,12 @@ def peak_kernels(device: Device, plan: CellPlan, cache: Path) -> PeakKernels:  #
     """Return torch's own matrix product and copy on the device."""
     from fwprof_torch.peaks import TorchPeakKernels
     from fwprof_torch.places import open_place
+    from fwprof_torch.precision import product_dtype
     from fwprof_torch.settings import apply_preset
 
     place = open_place(device)
     apply_preset(plan.settings_preset, plan.precision, place)
-    return TorchPeakKernels(place)
+    return TorchPeakKernels(place, product_dtype(plan))
 
 
 @hookimpl

@@ -139,3 +139,8 @@ def precision_of(cell: CellPlan, place: Place) -> Precision:
         return Precision()
     kind = Scaled if dtype == torch.float16 else Mixed
     return kind(dtype, place.device.type)
+
+
+def product_dtype(cell: CellPlan) -> torch.dtype:
+    """Return the format of the numbers that a cell's matrix products multiply."""
+    return MIXED.get(cell.precision, torch.float64 if cell.precision == "float64" else torch.float32)

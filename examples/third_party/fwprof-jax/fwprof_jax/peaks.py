@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,19 +22,24 @@ def _copy(source: jax.Array, target: jax.Array) -> jax.Array:  # noqa: ARG001 (i
 
 
 class JaxPeakKernels:
-    """A compiled product and copy of float32 arrays; the first call of a size allocates and compiles."""
+    """A compiled product and copy; the first call of a size allocates and compiles.
 
-    def __init__(self, device: jax.Device) -> None:
+    Args:
+        device: where.
+        dtype: of the matrices.
+    """
+
+    def __init__(self, device: jax.Device, dtype: Any = np.float32) -> None:
         self.library = f"jax {jax.__version__}"
-        self._device = device
+        self._device, self._dtype = device, dtype
         # Only the size in use is kept: several of them together may not fit.
         self._matrices: list[jax.Array] = []
         self._buffers: list[jax.Array] = []
 
     def gemm(self, size: int) -> None:
-        """Multiply two size × size float32 matrices and wait for the product."""
+        """Multiply two size × size matrices and wait for the product."""
         if not self._matrices or len(self._matrices[0]) != size:
-            self._matrices = [self._ones((size, size)) for _ in range(3)]
+            self._matrices = [self._ones((size, size), self._dtype) for _ in range(3)]
         left, right, target = self._matrices
         self._matrices[2] = _multiply(left, right, target).block_until_ready()
 
@@ -44,6 +50,6 @@ class JaxPeakKernels:
         source, target = self._buffers
         self._buffers[1] = _copy(source, target).block_until_ready()
 
-    def _ones(self, shape: tuple[int, ...]) -> jax.Array:
-        ones: jax.Array = jax.device_put(np.ones(shape, np.float32), self._device, may_alias=False)
+    def _ones(self, shape: tuple[int, ...], dtype: Any = np.float32) -> jax.Array:
+        ones: jax.Array = jax.device_put(np.ones(shape, dtype), self._device, may_alias=False)
         return ones

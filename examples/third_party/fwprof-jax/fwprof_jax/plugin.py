@@ -88,12 +88,13 @@ def measure(model: Model | None) -> Sequence[Meter]:
 @hookimpl
 def peak_kernels(device: Device, plan: CellPlan) -> PeakKernels:
     """Return jax's own matrix product and copy on the device."""
+    from fwprof_jax.mixed import FORMATS
     from fwprof_jax.peaks import JaxPeakKernels
     from fwprof_jax.places import open_device
     from fwprof_jax.settings import apply_precision
 
     apply_precision(plan)
-    return JaxPeakKernels(open_device(device))
+    return JaxPeakKernels(open_device(device), FORMATS.get(plan.precision, "float32"))
 
 
 @hookimpl
