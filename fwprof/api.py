@@ -370,7 +370,7 @@ def list_devices() -> tuple[Sequence[Device], Mapping[str, str]]:
             case FoundDevices(devices=found):
                 devices += found
             case error:
-                reasons[plugin.ref.name] = error.cause or error.what
+                reasons[plugin.ref.name] = "; ".join(filter(None, (error.what, error.cause)))
     return devices, reasons
 
 

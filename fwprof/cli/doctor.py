@@ -98,7 +98,8 @@ def _devices() -> tuple[list[str], bool]:
 
     devices, unavailable = api.list_devices()
     said = [
-        f"{device.name}: {device.title}" + (f" ({device.remark})" if device.remark else "") for device in devices
+        f"{device.name}: {device.title}" + (f" ({device.remark})" if device.remark else "")
+        for device in devices
     ]
     said += [f"{name}: not here: {reason}" for name, reason in unavailable.items()]
     return said or ["no device plugin is installed: pip install fwprof-cpu"], bool(devices)

@@ -146,9 +146,7 @@ class RunContext:
             journal.close()
         self._begun.add(cell.id)
         self._failed.add(cell.id)
-        self.observer(
-            CellEnded(cell=cell.id, session=session, fate=failure.fate, reason=failure.message)
-        )
+        self.observer(CellEnded(cell=cell.id, session=session, fate=failure.fate, reason=failure.message))
 
     def has_figures(self, cell: str) -> bool:
         """Whether every worker of a cell so far, closed since, did what it was asked."""

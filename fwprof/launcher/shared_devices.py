@@ -36,7 +36,10 @@ def clear_to_start(context: RunContext, cells: Sequence[CellPlan], session: int)
                 cell,
                 str(session),
                 Failure(
-                    fate="unsupported", stage="start", message=f"{refusal.what}: {refusal.cause}", next=refusal.next
+                    fate="unsupported",
+                    stage="start",
+                    message=f"{refusal.what}: {refusal.cause}",
+                    next=refusal.next,
                 ),
                 session=session,
             )

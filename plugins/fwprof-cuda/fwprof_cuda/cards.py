@@ -97,9 +97,7 @@ def find_cards() -> list[Card]:
         raise _no_card(nvml_words(error), isinstance(error, pynvml.NVMLError_LibraryNotFound)) from error
     if not cards:
         raise _no_card(left_out[0] if left_out else "the driver lists no card", False)
-    return sorted(
-        _visible(cards), key=lambda card: (bool(card.in_use_by), card.index, card.instance or 0)
-    )
+    return sorted(_visible(cards), key=lambda card: (bool(card.in_use_by), card.index, card.instance or 0))
 
 
 def nvml_words(error: Exception) -> str:
@@ -119,9 +117,8 @@ def _list_cards(pynvml: Any) -> tuple[list[Card], list[str]]:
             left_out.append(f"card {index} is left out: {nvml_words(error)}")
             continue
         if not found:
-            left_out.append(
-                f"card {index} is left out: it is split (MIG) and has no instance; nvidia-smi mig -cgi makes one"
-            )
+            why = "it is split (MIG) and has no instance; nvidia-smi mig -cgi makes one"
+            left_out.append(f"card {index} is left out: {why}")
         cards += found
     if left_out:
         cards = [_with_notes(card, left_out) for card in cards]
@@ -169,9 +166,7 @@ def _describe(pynvml: Any, index: int, instance: int | None, card: Any, place: A
             "pci_bus": bus.busId if bus else None,
             "mig": instance is not None,
         },
-        in_use_by=None
-        if processes is None
-        else tuple(process.title for process in foreign_among(processes)),
+        in_use_by=None if processes is None else tuple(process.title for process in foreign_among(processes)),
         notes=("NVML does not tell who computes on it",) if processes is None else (),
     )
 

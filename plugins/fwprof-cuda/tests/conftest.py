@@ -81,7 +81,7 @@ class StandIn:
 
     def fwprof(self, arguments: Sequence[str], lines: Mapping[str, object], **variables: str) -> Any:
         """Run the command as a user of this machine would; return what became of it."""
-        return self._start([sys.executable, "-m", "fwprof", *arguments], lines, variables)
+        return self._start([sys.executable, "-m", "fwprof.cli.main", *arguments], lines, variables)
 
     def _start(
         self, command: Sequence[str], lines: Mapping[str, object], variables: Mapping[str, str]
@@ -107,7 +107,9 @@ def say(changes):
     path = Path(os.environ["NVML_STAND_IN"])
     lines = dict(line.split(" ", 1) for line in path.read_text().splitlines())
     lines.update((name, str(value)) for name, value in changes.items())
-    path.write_text("".join(f"{name} {value}\\n" for name, value in lines.items()))
+    # At once: the library reads it from other threads too.
+    path.with_suffix(".new").write_text("".join(f"{name} {value}\\n" for name, value in lines.items()))
+    path.with_suffix(".new").replace(path)
 
 def answer(value):
     sys.stdout.write(msgspec.json.encode(value).decode())

@@ -41,9 +41,7 @@ class TorchPeakKernels:
         self._place.wait()
 
     def _make_matrices(self, size: int) -> Buffers:
-        return tuple(
-            torch.rand(size, size, device=self._place.device, dtype=self._dtype) for _ in range(3)
-        )
+        return tuple(torch.rand(size, size, device=self._place.device, dtype=self._dtype) for _ in range(3))
 
     def _make_buffers(self, size_bytes: int) -> Buffers:
         return tuple(torch.ones(size_bytes // 4, device=self._place.device) for _ in range(2))

@@ -114,9 +114,7 @@ def compile_programs(
     # The old parameters, optimizer state and state are given away: the new ones take their memory.
     @partial(jax.jit, donate_argnums=(0, 1, 2))
     def run(params: Any, optimizer_state: Any, state: Any, batch: Any) -> Any:
-        (value, state), gradients = differentiate(
-            params, state, batch, *scale_of(optimizer_state)
-        )
+        (value, state), gradients = differentiate(params, state, batch, *scale_of(optimizer_state))
         updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
         return value, optax.apply_updates(params, updates), optimizer_state, state
 

@@ -52,7 +52,7 @@ def apply_precision(cell: CellPlan) -> None:
         _set("jax_default_matmul_precision", "highest")
 
 
-def product_types(traced: jax.extend.core.ClosedJaxpr) -> str:
+def product_types(traced: Any) -> str:
     """Return the types of the numbers that a traced program multiplies in products and convolutions."""
     found: set[str] = set()
     left = [traced.jaxpr]
