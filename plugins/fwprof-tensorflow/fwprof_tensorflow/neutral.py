@@ -92,7 +92,7 @@ class NeutralModel(TrainedModel):
             (variable, variable.numpy()) for variable in model.variables if id(variable) not in known
         ]
         self._network, self._criterion = model, criterion
-        self._scalars = [(each, each.numpy()) for each in optimizer.variables if not each.shape]
+        self._scalars = [(each, np.array(each.numpy())) for each in optimizer.variables if not len(each.shape)]
         self._batch_size = len(workload.batches[0].targets) if workload.batches else 0
         self._pipeline = fetch(workload.batches)
         self.reset()
@@ -126,7 +126,7 @@ class NeutralModel(TrainedModel):
         """Restore canonical weights, a fresh optimizer and dropout's streams, all in place."""
         self.load_parameters(self._weights)
         for variable in self.optimizer.variables:
-            if variable.shape:
+            if len(variable.shape):
                 variable.assign(tf.zeros_like(variable))
         for variable, start in (*self._randoms, *self._scalars):
             variable.assign(start)
