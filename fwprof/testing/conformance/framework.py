@@ -9,6 +9,7 @@ from fwprof.testing.conformance.framework_formats import FORMAT_CHECKS
 from fwprof.testing.conformance.framework_guards import GUARD_CHECKS
 from fwprof.testing.conformance.framework_model import MODEL_CHECKS
 from fwprof.testing.conformance.framework_pipeline import PIPELINE_CHECKS
+from fwprof.testing.conformance.framework_precision import PRECISION_CHECKS
 from fwprof.testing.conformance.framework_programs import PROGRAM_CHECKS
 from fwprof.testing.conformance.framework_settings import SETTINGS_CHECKS
 from fwprof.testing.conformance.framework_verification import VERIFICATION_CHECKS
@@ -148,6 +149,7 @@ FRAMEWORK_CHECKS = (
     *PROGRAM_CHECKS,
     *PIPELINE_CHECKS,
     *SETTINGS_CHECKS,
+    *PRECISION_CHECKS,
     *VERIFICATION_CHECKS,
     *GUARD_CHECKS,
 )
