@@ -18,7 +18,8 @@ from fwprof.records import Reading
 
 MIN_STEPS = 5
 ENERGY_WINDOW = "energy_window"
-"""A meter's reading of this name is divided by the steps of the window: `energy`, uJ/step."""
+"""A meter's reading of this name is divided by the steps of the window: `energy`, uJ/step. A further
+meter counts in its own namespace: `wall.energy_window` becomes `wall.energy`."""
 REST_SECONDS = 3.0
 """How long the device is looked at while nothing runs, for the energy it takes all the same."""
 
@@ -40,9 +41,8 @@ def take_readings(
         pass
     if all(reading.value is None for reading in trial.readings.values()):
         return _with_energy(trial, 1, trial)
-    counts_energy = ENERGY_WINDOW in trial.readings and trial.readings[ENERGY_WINDOW].value is not None
     rest = trial
-    if counts_energy:
+    if any(trial.readings[name].value is not None for name in _counters(trial)):
         with _window(meters, rate_hz) as rest:
             time.sleep(rest_seconds)
     steps = 0
@@ -74,14 +74,20 @@ def _window(meters: Sequence[Meter], rate_hz: float | None = None) -> Iterator[_
     window.seconds = time.perf_counter() - begin
 
 
+def _counters(window: _Window) -> Sequence[str]:
+    """Return which readings count energy."""
+    return [name for name in window.readings if name.rpartition(".")[2] == ENERGY_WINDOW]
+
+
 def _with_energy(busy: _Window, steps: int, rest: _Window) -> dict[str, Reading]:
-    """Return readings, the energy counter's by the step."""
+    """Return readings, those that count energy by the step."""
     readings = dict(busy.readings)
-    growth = readings.pop(ENERGY_WINDOW, None)
-    if growth is None:
-        return readings
-    found = energy_of(Window(growth, busy.seconds), steps, Window(rest.readings[ENERGY_WINDOW], rest.seconds))
-    return readings | found
+    for name in _counters(busy):
+        found = energy_of(
+            Window(readings.pop(name), busy.seconds), steps, Window(rest.readings[name], rest.seconds)
+        )
+        readings |= {name.removesuffix(ENERGY_WINDOW) + key: reading for key, reading in found.items()}
+    return readings
 
 
 @contextmanager
