@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from fwprof.contracts import PeakKernels
 from fwprof.records import Reading
 
-GEMM_SIZES = (256, 512, 1024, 2048)
-COPY_BYTES = (2**20, 2**23, 2**26)
+GEMM_SIZES = (256, 512, 1024, 2048, 4096, 8192)
+COPY_BYTES = (2**20, 2**23, 2**26, 2**28)
+"""From what fits a cache to what fills a card; the larger ones are left out where one call takes longer
+than all the time that there is."""
 MIN_REPEATS = 3
 
 
@@ -20,20 +22,33 @@ def measure_limits(kernels: Sequence[PeakKernels], seconds: float) -> dict[str, 
 
     Args:
         kernels: one set a library.
-        seconds: time for everything together.
+        seconds: time for everything together, about.
     """
-    share = seconds / (max(1, len(kernels)) * (len(GEMM_SIZES) + len(COPY_BYTES)))
+    share = seconds / (2 * max(1, len(kernels)))
     gemm = [
-        (2 * size**3 / _best_seconds(_bind(each.gemm, size), share), f"{each.library}, {size} x {size}")
+        (rate, f"{each.library}, {size} x {size}")
         for each in kernels
-        for size in GEMM_SIZES
+        for size, rate in _rates(each.gemm, GEMM_SIZES, lambda size: 2 * size**3, share)
     ]
     copy = [
-        (2 * size / _best_seconds(_bind(each.copy, size), share), f"{each.library}, {size // 2**20} MiB")
+        (rate, f"{each.library}, {size // 2**20} MiB")
         for each in kernels
-        for size in COPY_BYTES
+        for size, rate in _rates(each.copy, COPY_BYTES, lambda size: 2 * size, share)
     ]
     return {"best_gemm": _best(gemm, "FLOP/s"), "best_copy": _best(copy, "bytes/s")}
+
+
+def _rates(
+    kernel: Callable[[int], None], sizes: Sequence[int], work: Callable[[int], int], seconds: float
+) -> Iterator[tuple[int, float]]:
+    """Yield sizes, and the best work a second that the kernel does of each."""
+    for place, size in enumerate(sizes):
+        best_s = _best_seconds(_bind(kernel, size), seconds / len(sizes))
+        yield size, work(size) / best_s
+        following = sizes[place + 1 : place + 2]
+        # The first call of a size allocates, and is not counted.
+        if following and (MIN_REPEATS + 1) * best_s * work(following[0]) / work(size) > seconds:
+            return
 
 
 def _bind(kernel: Callable[[int], None], size: int) -> Callable[[], None]:
