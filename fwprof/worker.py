@@ -12,7 +12,6 @@ import platform
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,19 +21,17 @@ import msgspec
 
 from fwprof.codec import FrameReader, frame
 from fwprof.contracts import Clock, LoadedWorkload, Meter, Model, Options, PeakKernels, Programs, Staged
-from fwprof.errors import FwprofError, PluginContractError, PluginUnavailableError, UnsupportedError
+from fwprof.errors import FwprofError, PluginContractError
+from fwprof.execution.failures import failure_of
 from fwprof.execution.session import InvalidResultError, Session, SystemClock
 from fwprof.loading import open_plugins, require_methods
-from fwprof.records import HOST, CellPlan, Description, Failure, Fate, PluginRef, Reading, StageName, frames
+from fwprof.records import HOST, CellPlan, Description, PluginRef, Reading, StageName, frames
 from fwprof.workloads.language import is_trimmed
 
 if TYPE_CHECKING:
     import pluggy
 
 Send = Callable[[frames.Report], None]
-
-MESSAGE_LENGTH = 300
-"""Of a failure's message, in one line; the traceback has all of it."""
 
 
 class Worker:
@@ -70,9 +67,8 @@ class Worker:
             refusal = (
                 (error.what, error.cause, error.kept, error.next) if isinstance(error, FwprofError) else ()
             )
-            self._send(
-                frames.Failed(failure=self._failure(error), error=type(error).__name__, refusal=refusal)
-            )
+            failure = failure_of(error, self._stage, self._plugin, self._manager)
+            self._send(frames.Failed(failure=failure, error=type(error).__name__, refusal=refusal))
             self.is_over = True
 
     def _serve(self, order: frames.Order) -> None:
@@ -319,38 +315,6 @@ class Worker:
         if paths is None:
             raise PluginContractError(f"{order.plugin.distribution}: export returned None")
         self._send(frames.Exported(paths=tuple(str(path) for path in paths)))
-
-    def _failure(self, error: BaseException) -> Failure:
-        fate: Fate = "failed"
-        message, next_step = f"{type(error).__name__}: {error}", ""
-        if isinstance(error, FwprofError):
-            message = f"{error.what}: {error.cause}" if error.cause else error.what
-            next_step = error.next
-        if isinstance(error, UnsupportedError | PluginUnavailableError):
-            fate = "unsupported"
-        elif isinstance(error, InvalidResultError):
-            fate = "invalid"
-        elif isinstance(error, MemoryError) or self._ran_out_of_memory(error):
-            fate = "out_of_memory"
-        elif isinstance(error, SystemExit):
-            message = f"the code asked to exit with status {error.code}"
-        plugin = self._plugin
-        return Failure(
-            fate=fate,
-            stage=self._stage,
-            plugin=f"{plugin.distribution} {plugin.version}" if plugin else "",
-            message=" ".join(message.split())[:MESSAGE_LENGTH],
-            next=next_step,
-            traceback="".join(traceback.format_exception(error))[-20_000:],
-        )
-
-    def _ran_out_of_memory(self, error: BaseException) -> bool:
-        if self._manager is None:
-            return False
-        try:
-            return bool(self._manager.hook.is_out_of_memory(error=error))
-        except Exception:  # noqa: BLE001 - the plugin's own code, while a failure is reported
-            return False
 
 
 @dataclass(frozen=True)

@@ -22,17 +22,14 @@ from fwprof.report.origin import origin_rows
 from fwprof.report.pipeline import pipeline_sections
 from fwprof.report.ranking import comparison_sections
 from fwprof.report.settings import presets_rows, same_as, settings_rows
-from fwprof.report.table import Column, Table
+from fwprof.report.steps import p50_of, step_table, value_of
 from fwprof.report.training import training_rows, training_tables
 
 if TYPE_CHECKING:
-    from fwprof.records import CellResult, CellSummary, MetricValue, RunResult, RunSummary
-    from fwprof.report.figures import Unit
+    from fwprof.records import CellResult, CellSummary, RunResult, RunSummary
 
-_MARGINAL = "* marginal: what the gradients, and the update, add."
 _SESSIONS_FOR_VERDICTS = 5
 _OWN_ERRORS = "each metric is judged as a table of its own, held to 4 % false verdicts"
-_STARTUP = ("import_time", "build_time", "first_step_time", "compile_time")
 _BOUNDS = {
     "overhead": "launching, or slow kernels",
     "compute": "compute",
@@ -68,7 +65,7 @@ def report(result: RunResult, summary: RunSummary, *, has_blocks: bool = True) -
     return [
         Line(heading(result, summary), is_heading=True),
         Facts(tuple(facts)),
-        *_figures(cells, names),
+        *step_table(cells, names),
         *pipeline_sections(cells, names),
         *batch_sections(cells, names, result.plan.request.find_max_batch),
         *comparison_sections(msgspec.structs.replace(summary, cells=tuple(cells)), names),
@@ -144,119 +141,11 @@ def _title(key: str) -> str:
     return key.replace("_", " ")
 
 
-def _figures(cells: Sequence[CellSummary], names: CellNames) -> list[Section]:
-    measured = [cell for cell in cells if _p50(cell, "step_time") is not None]
-    if not measured:
-        return []
-    units = _step_units(measured)
-    keys = [title for title in names.TITLES if title in names.varying and title != "batch"]
-    if "workload" not in keys:
-        keys.insert(0, "workload")
-    columns = [Column(key, "left", is_key=True) for key in keys]
-    columns += [
-        Column("batch"),
-        Column("step p50"),
-        Column("95 % interval"),
-        Column("= forward", starts_part=True),
-        Column("+ backward*"),
-        Column("+ update*"),
-        Column("samples/s", starts_part=True),
-        Column("memory = import + work", "left", starts_part=True),
-        Column("import"),
-        Column("build"),
-        Column("first step"),
-        Column("compile"),
-    ]
-    rows = [
-        (
-            *(names.part(cell.id, key) for key in keys),
-            "–" if cell.batch_size is None else str(cell.batch_size),
-            *_times(cell, units[cell.workload]),
-            _rate(cell.metrics.get("throughput")),
-            _memory(cell),
-            *(_single_time(cell, name) for name in _STARTUP),
-        )
-        for cell in measured
-    ]
-    unit = " or ".join(dict.fromkeys(unit.name for unit in units.values()))
-    its = ", that of their step" if " or " in unit else ""
-    note = Line(f"{_MARGINAL} Intervals and phases in {unit}{its}.")
-    return [Table(columns=tuple(columns), rows=tuple(rows), gutter=" "), note, Line("")]
-
-
-def _step_units(cells: Sequence[CellSummary]) -> dict[str, Unit]:
-    """Return one unit a workload: its cells are read beside each other."""
-    least: dict[str, float] = {}
-    for cell in cells:
-        step = _p50(cell, "step_time") or 0.0
-        least[cell.workload] = min(step, least.get(cell.workload, step))
-    return {workload: figures.step_unit(step) for workload, step in least.items()}
-
-
-def _times(cell: CellSummary, unit: Unit) -> tuple[str, ...]:
-    step = cell.metrics["step_time"]
-    phases = ("forward_time", "backward_time", "optimizer_time")
-    return (
-        f"{figures.scaled(step.p50 or 0.0, step.ci95, unit)} {unit.name}",
-        figures.interval(step.ci95, unit) if step.ci95 else "–",
-        *(_phase(cell.metrics.get(name), unit) for name in phases),
-    )
-
-
-def _phase(metric: MetricValue | None, unit: Unit) -> str:
-    if metric is None or metric.p50 is None:
-        return "–"
-    if metric.ci95 and metric.ci95[0] <= 0:
-        return figures.upper_bound(metric.ci95[1], unit)
-    return figures.scaled(metric.p50, metric.ci95, unit)
-
-
-def _rate(metric: MetricValue | None) -> str:
-    value = None if metric is None else metric.p50 if metric.p50 is not None else metric.value
-    return "–" if metric is None or value is None else figures.count(value, metric.ci95)
-
-
-def _memory(cell: CellSummary) -> str:
-    peak, before = _value(cell, "host_peak"), _value(cell, "host_import")
-    if peak is None:
-        return figures.NOT_MEASURED
-    if before is None:
-        return figures.size(peak)
-    unit = figures.pick_unit(peak, figures.SIZES)
-    decimals = figures.decimals_for(peak / unit.scale)
-    total, base = round(peak / unit.scale, decimals), round(before / unit.scale, decimals)
-    # The work is the difference of what is printed, so that the sum can be followed.
-    parts = [figures.rounded(part, decimals) for part in (total, base, total - base)]
-    half = round((figures.half_width_of(cell.metrics["host_peak"].ci95) or 0.0) / unit.scale, decimals)
-    parts[0] += f" ±{figures.rounded(half, decimals)}" if half else ""
-    return "{} = {} + {}".format(*parts) + f" {unit.name}"
-
-
-def _single_time(cell: CellSummary, name: str) -> str:
-    value = _value(cell, name)
-    if value is None:
-        return "–"
-    # A first step that was no slower than the others compiled nothing.
-    return figures.duration(value) if value > 0 else "~ 0"
-
-
-def _p50(cell: CellSummary, name: str) -> float | None:
-    metric = cell.metrics.get(name)
-    return None if metric is None else metric.p50
-
-
-def _value(cell: CellSummary, name: str) -> float | None:
-    metric = cell.metrics.get(name)
-    if metric is None:
-        return None
-    return metric.p50 if metric.value is None else metric.value
-
-
 def _own_loops(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
     """Say what a framework's own training loops cost, beside the step of the table."""
     rows: list[tuple[str, str]] = []
     for cell in cells:
-        step = _p50(cell, "step_time")
+        step = p50_of(cell, "step_time")
         said = [
             f"{name.partition('.')[2]} {figures.ratio(metric.p50 / step)}"
             for name, metric in cell.metrics.items()
@@ -272,7 +161,7 @@ def _bounds(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, s
     """Say what bounds which cells, each beside its share of the machine's best."""
     bounded: dict[str, dict[str, list[str]]] = {}
     for cell in cells:
-        gemm, copy = _value(cell, "share_of_best_gemm"), _value(cell, "share_of_copy")
+        gemm, copy = value_of(cell, "share_of_best_gemm"), value_of(cell, "share_of_copy")
         shares = {"matrix product": gemm, "copy": copy}
         if cell.bound is not None:
             peak = "copy" if cell.bound == "memory" else "matrix product"
@@ -297,7 +186,7 @@ def _bounds(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, s
 
 
 def _quality(result: RunResult, cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
-    measured = [cell for cell in cells if _p50(cell, "step_time") is not None]
+    measured = [cell for cell in cells if p50_of(cell, "step_time") is not None]
     if not measured:
         return []
     carried: dict[str, list[str]] = {}

@@ -92,7 +92,9 @@ class NeutralModel(TrainedModel):
             (variable, variable.numpy()) for variable in model.variables if id(variable) not in known
         ]
         self._network, self._criterion = model, criterion
-        self._scalars = [(each, np.array(each.numpy())) for each in optimizer.variables if not len(each.shape)]
+        self._scalars = [
+            (each, np.array(each.numpy())) for each in optimizer.variables if not each.shape.rank
+        ]
         self._batch_size = len(workload.batches[0].targets) if workload.batches else 0
         self._pipeline = fetch(workload.batches)
         self.reset()
