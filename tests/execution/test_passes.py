@@ -23,10 +23,10 @@ class Counting:
 
     passes: Sequence[str] = ("energy",)
 
-    def __init__(self, name: str, value: float | None, enough: int = 0) -> None:
+    def __init__(self, name: str, *values: float | None, enough: int = 0) -> None:
         self.calls: list[str] = []
         self.sampled = threading.Event()
-        self._name, self._value, self._enough = name, value, enough
+        self._name, self._values, self._enough = name, values, enough
 
     def start(self) -> None:
         self.calls.append("start")
@@ -37,13 +37,19 @@ class Counting:
             self.sampled.set()
 
     def stop(self) -> Mapping[str, Reading]:
+        # One value a window; the last one from then on.
+        value = self._values[min(self.calls.count("stop"), len(self._values) - 1)]
         self.calls.append("stop")
-        return {self._name: Reading(value=self._value, unit="uJ", basis="a counter", reason="no counter")}
+        reason = "no counter" if value is None else ""
+        return {self._name: Reading(value=value, unit="uJ", basis="a counter", reason=reason)}
 
 
-def read(session: Session, *meters: Any, seconds: float = 0.0, rate_hz: float = 1000.0) -> Any:
+def read(
+    session: Session, *meters: Any, seconds: float = 0.0, rate_hz: float = 1000.0, rest_seconds: float = 0.0
+) -> Any:
     batch = Batch(*([[0.0] * 12], [0]))  # type: ignore[arg-type]  # staged by the model
-    return take_readings(session.programs, [session.model.stage(batch)], meters, seconds, rate_hz)
+    staged = [session.model.stage(batch)]
+    return take_readings(session.programs, staged, meters, seconds, rate_hz, rest_seconds)
 
 
 def test_meters_see_at_least_five_steps(built: Built) -> None:
@@ -61,15 +67,35 @@ def test_meters_see_at_least_five_steps(built: Built) -> None:
 
 
 def test_energy_is_told_by_the_step(built: Built) -> None:
-    readings = read(built(), Counting(ENERGY_WINDOW, 1000))
-    assert readings == {
-        "energy": Reading(value=200, unit="uJ/step", basis="a counter; 5 steps", reason="no counter")
-    }
+    readings = read(built(), Counting(ENERGY_WINDOW, 0, 0, 1000))
+    assert (readings["energy"].value, readings["energy"].unit) == (200, "uJ/step")
+    assert readings["energy"].basis.startswith("a counter; 5 steps in ")
+    assert (readings["energy_above_rest"].value, readings["rest_power"].value) == (200, 0)
 
 
-def test_a_window_is_opened_once_to_see_whether_it_can_be_read(built: Built) -> None:
-    meter = Counting(ENERGY_WINDOW, 1000)
-    read(built(), meter, rate_hz=0.001)
+def test_a_meter_from_outside_counts_under_its_own_name(built: Built) -> None:
+    readings = read(built(), Counting(f"fake.{ENERGY_WINDOW}", 0, 0, 1000))
+    assert sorted(readings) == ["fake.energy", "fake.energy_above_rest", "fake.rest_power"]
+    assert readings["fake.energy"].value == 200
+
+
+def test_energy_is_counted_at_rest_before_steps_run(built: Built) -> None:
+    meter = Counting(ENERGY_WINDOW, 0, 0, 1000)
+    order: list[str] = []
+
+    class Watched(FakePrograms):
+        def run(self, staged: Any) -> Any:
+            order.append(f"a step in window {meter.calls.count('start')}")
+            return super().run(staged)
+
+    read(built(programs_class=Watched), meter, rate_hz=0.001)
+    assert meter.calls == ["start", "stop", "start", "stop", "start", "stop"]
+    assert set(order) == {"a step in window 3"}
+
+
+def test_without_a_counter_nobody_waits_for_rest(built: Built) -> None:
+    meter = Counting("fake.bytes", 7)
+    read(built(), meter, rate_hz=0.001, rest_seconds=3600.0)
     assert meter.calls == ["start", "stop", "start", "stop"]
 
 
@@ -86,6 +112,8 @@ def test_where_nothing_can_be_read_nothing_is_run(built: Built) -> None:
     )
     assert {name: (each.value, each.reason) for name, each in readings.items()} == {
         "energy": (None, "no counter"),
+        "energy_above_rest": (None, "no counter"),
+        "rest_power": (None, "no counter"),
         "fake.power": (None, "no sensor"),
     }
 
