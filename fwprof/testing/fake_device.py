@@ -1,8 +1,13 @@
-"""A device plugin with two cards that exist nowhere; tests install it as `fakecard`."""
+"""A device plugin with two cards that exist nowhere; tests install it as `fakecard`.
+
+The second one knows float32 only, and others may compute on it: whoever stands in a file.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from fwprof.plugin import Device, Meter, hookimpl
 from fwprof.testing.fake_meter import CountingMeter
@@ -10,6 +15,9 @@ from fwprof.testing.fake_meter import CountingMeter
 NAME = "fakecard"
 VISIBLE = "FAKECARD_VISIBLE_DEVICES"
 """Variable that says which card a process may use."""
+USERS = "FAKECARD_USERS"
+"""Variable that names a file: one line for each process that computes on the second card, and may change
+at any time. Without it the plugin does not tell who computes there."""
 
 
 @hookimpl
@@ -36,4 +44,13 @@ def _card(index: int) -> Device:
         environment={VISIBLE: uuid},
         memory_bytes=2**30,
         exclusive=True,
+        in_use_by=_users(index),
+        precisions=("float32",) if index else None,
     )
+
+
+def _users(index: int) -> tuple[str, ...] | None:
+    place = os.environ.get(USERS)
+    if place is None:
+        return None
+    return tuple(Path(place).read_text(encoding="utf-8").splitlines()) if index else ()
