@@ -248,6 +248,12 @@ METRICS = _table(
         meaning="mean of the device's power readings; energy is the better figure",
     ),
     Metric(
+        name="throttled",
+        unit="percent",
+        better="neither",
+        meaning="share of samples in which the device had lowered its clock for heat or power",
+    ),
+    Metric(
         name="temperature",
         unit="degC",
         better="neither",
@@ -270,6 +276,13 @@ METRICS = _table(
         unit="uJ/step",
         better="lower",
         meaning="energy of one training step by a hardware counter, the device's idle share included",
+    ),
+    Metric(
+        name="energy_per_sample",
+        unit="uJ/sample",
+        better="lower",
+        meaning="energy of one training step over its batch size",
+        kind="derived",
     ),
     Metric(
         name="energy_above_rest",

@@ -161,6 +161,7 @@ def metrics_of(subject: Subject) -> dict[str, MetricValue]:
     step, workload = metrics["step_time"].p50, subject.plan.workload
     metrics["share_of_best_gemm"] = _share("share_of_best_gemm", workload.flops, step, subject, "best_gemm")
     metrics["share_of_copy"] = _share("share_of_copy", workload.traffic_bytes, step, subject, "best_copy")
+    metrics["energy_per_sample"] = _energy_per_sample(subject)
     metrics[LARGEST_BATCH] = largest_batch_metric(subject.cell)
     metrics |= pipeline_metrics(subject.cell, subject.plan, batch_size(subject.cell, subject.plan))
     named = _api_times(subject) | checkpoint_metrics(subject.cell)
@@ -281,6 +282,13 @@ def _throughput(subject: Subject, step: MetricValue) -> MetricValue:
     samples = batch * 1e9
     interval = (samples / step.ci95[1], samples / step.ci95[0]) if step.ci95 else None
     return _series("throughput", samples / step.p50, None, interval, step.count)
+
+
+def _energy_per_sample(subject: Subject) -> MetricValue:
+    batch, energy = batch_size(subject.cell, subject.plan), _read("energy", subject)
+    if energy.value is None or batch is None:
+        return _null("energy_per_sample", energy.reason or "the batch size is not known")
+    return _single("energy_per_sample", energy.value / batch)
 
 
 def _share(name: str, amount: int | None, step_ns: float | None, subject: Subject, limit: str) -> MetricValue:

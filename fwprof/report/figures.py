@@ -21,6 +21,8 @@ class Unit(NamedTuple):
 
 TIMES = (Unit("s", 1e9), Unit("ms", 1e6), Unit("µs", 1e3), Unit("ns", 1.0))
 SIZES = (Unit("TB", 1e12), Unit("GB", 1e9), Unit("MB", 1e6), Unit("kB", 1e3), Unit("bytes", 1.0))
+ENERGIES = (Unit("kJ", 1e9), Unit("J", 1e6), Unit("mJ", 1e3), Unit("µJ", 1.0))
+POWERS = (Unit("kW", 1e6), Unit("W", 1e3), Unit("mW", 1.0))
 COUNTS = (Unit("T", 1e12), Unit("G", 1e9), Unit("M", 1e6), Unit("k", 1e3), Unit("", 1.0))
 
 
@@ -106,6 +108,18 @@ def size(size_bytes: float) -> str:
     """Write a number of bytes in SI units."""
     unit = pick_unit(size_bytes, SIZES)
     return f"{number(size_bytes / unit.scale)} {unit.name}"
+
+
+def energy(microjoules: float) -> str:
+    """Write an energy given in µJ."""
+    unit = pick_unit(microjoules, ENERGIES)
+    return f"{number(microjoules / unit.scale)} {unit.name}"
+
+
+def power(milliwatts: float) -> str:
+    """Write a power given in mW."""
+    unit = pick_unit(milliwatts, POWERS)
+    return f"{number(milliwatts / unit.scale)} {unit.name}"
 
 
 def count(value: float, ci95: tuple[float, float] | None = None) -> str:

@@ -21,6 +21,7 @@ from fwprof.report.names import CellNames, chosen_name, data_text
 from fwprof.report.origin import origin_rows
 from fwprof.report.pipeline import pipeline_sections
 from fwprof.report.ranking import comparison_sections
+from fwprof.report.resources import resource_sections
 from fwprof.report.settings import presets_rows, same_as, settings_rows
 from fwprof.report.steps import p50_of, step_table, value_of
 from fwprof.report.training import training_rows, training_tables
@@ -66,6 +67,7 @@ def report(result: RunResult, summary: RunSummary, *, has_blocks: bool = True) -
         Line(heading(result, summary), is_heading=True),
         Facts(tuple(facts)),
         *step_table(cells, names),
+        *resource_sections(cells, names),
         *pipeline_sections(cells, names),
         *batch_sections(cells, names, result.plan.request.find_max_batch),
         *comparison_sections(msgspec.structs.replace(summary, cells=tuple(cells)), names),

@@ -20,6 +20,9 @@ from fwprof_cuda.cards import nvml_session, nvml_words
 from fwprof_cuda.processes import foreign_among, processes_on
 
 _OTHER_NUMBERS = "NVML lists no process of this pid (in a container it knows other numbers)"
+_SLOWED = 0x4 | 0x8 | 0x20 | 0x40 | 0x80
+"""Power cap, hardware slow-down, heat by software and by hardware, power brake: not an idle card, nor
+clocks that somebody chose. Source: nvml.h, nvmlClocksEventReasons."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,11 @@ def _foreign_processes(nvml: Any, card: Any) -> float:
     return len(foreign_among(processes))
 
 
+def _is_throttled(nvml: Any, card: Any) -> float:
+    reasons = int(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(card))
+    return bool(reasons & _SLOWED)
+
+
 def _growth(values: Sequence[float]) -> float:
     return values[-1] - values[0]
 
@@ -167,6 +175,13 @@ ACTIVITY = (
         lambda nvml, card: int(nvml.nvmlDeviceGetPowerUsage(card)),
         fmean,
         "NVML power reading, which covers only a part of the time on recent cards; mean of samples",
+    ),
+    Counter(
+        "throttled",
+        "percent",
+        _is_throttled,
+        lambda values: 100 * fmean(values),
+        "NVML clock event reasons of power cap, heat, power brake or hardware slow-down; share of samples",
     ),
     Counter(
         "temperature",

@@ -92,7 +92,9 @@ MACHINES = {
         {"foreign_processes": 1, "device_process_memory": 700},
         says={"0.processes": f"self:700,{STRANGER}:1000"},
     ),
-    "throttling": Machine({"cuda:0": ""}, {"cuda.throttle_reasons": 4}, later={"0.throttle": 4}),
+    "throttling": Machine(
+        {"cuda:0": ""}, {"cuda.throttle_reasons": 4, "throttled": 100}, says={"0.throttle": 4}
+    ),
     "an energy counter that stalls": Machine(
         {"cuda:0": ""}, {"energy": "the counter moved 0 times", "power": 70_000}, energy_mj=0
     ),

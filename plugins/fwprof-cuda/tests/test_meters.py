@@ -68,6 +68,7 @@ def test_activity_folds_each_counter_in_its_own_way(stand_in: StandIn) -> None:
         "energy_window": 250_000,
         "utilisation": 60,
         "power": 300,
+        "throttled": pytest.approx(200 / 3),
         "temperature": 60,
         "cuda.sm_clock": 1_320,
         "cuda.throttle_reasons": 4,
@@ -78,6 +79,14 @@ def test_throttle_reasons_of_all_samples_are_kept(stand_in: StandIn) -> None:
     changes: list[dict[str, object]] = [{"0.throttle": 4}, {"0.throttle": 8}, {"0.throttle": 0}]
     readings = window(stand_in, "activity", stand_in.machine(1), changes)
     assert readings["cuda.throttle_reasons"]["value"] == 12
+    assert readings["throttled"]["value"] == pytest.approx(40)
+
+
+def test_a_card_that_idles_or_runs_at_chosen_clocks_is_not_throttled(stand_in: StandIn) -> None:
+    idle, chosen = 1, 2
+    changes: list[dict[str, object]] = [{"0.throttle": idle}, {"0.throttle": chosen}]
+    readings = window(stand_in, "activity", stand_in.machine(1), changes)
+    assert (readings["cuda.throttle_reasons"]["value"], readings["throttled"]["value"]) == (3, 0)
 
 
 def test_samples_are_stored_with_their_times(stand_in: StandIn) -> None:

@@ -89,8 +89,6 @@ def test_a_wrong_variant_or_option_is_refused_with_the_known_ones(make_cell, var
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"precision": "bfloat16"}, "cannot train in bfloat16"),
-        ({"precision": "tf32"}, "cpu has no tf32"),
         ({"world_size": 2}, "does not support world_size 2"),
         ({"data_pipeline": "files"}, "does not support data_pipeline 'files'"),
         ({"trainable": "head"}, "does not support trainable 'head'"),

@@ -100,8 +100,6 @@ def test_an_unknown_variant_or_option_is_refused_with_advice(make_cell, variant,
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"precision": "bfloat16"}, "cannot train in bfloat16"),
-        ({"precision": "tf32"}, "cpu has no tf32"),
         ({"world_size": 2}, "does not support world_size 2"),
         ({"data_pipeline": "files"}, "does not support data_pipeline 'files'"),
         ({"trainable": "head"}, "does not support trainable 'head'"),
