@@ -14,7 +14,7 @@ import torch
 
 from fwprof.plugin import Description, Format
 from fwprof_torch.layout import VarianceSlot
-from fwprof_torch.precision import precision_of
+from fwprof_torch.precision import MIXED, precision_of
 from fwprof_torch.settings import notable_settings, read_settings
 
 if TYPE_CHECKING:
@@ -137,9 +137,9 @@ class TorchModel(ABC):
                 outputs = self.infer(staged)
         finally:
             self.module.train()
-        array: Array = (
-            outputs.float().cpu().numpy() if outputs.dtype == torch.bfloat16 else outputs.cpu().numpy()
-        )
+        if outputs.dtype in MIXED.values():
+            outputs = outputs.float()
+        array: Array = outputs.cpu().numpy()
         return array
 
     def settings(self) -> Mapping[str, Scalar]:
