@@ -59,6 +59,11 @@ class Card:
         return tuple(name for name, since in PRECISIONS.items() if self.compute_capability >= since)
 
 
+_LIST_CARD = "make `nvidia-smi` list a card (driver; in a container: --gpus all)"
+_NO_INSTANCE = "split (MIG), no instance"
+_MAKE_INSTANCE = "make one: nvidia-smi mig -cgi"
+
+
 @contextmanager
 def nvml_session() -> Iterator[Any]:
     """Yield pynvml, initialised.
@@ -96,7 +101,8 @@ def find_cards() -> list[Card]:
     except pynvml.NVMLError as error:
         raise _no_card(nvml_words(error), isinstance(error, pynvml.NVMLError_LibraryNotFound)) from error
     if not cards:
-        raise _no_card(left_out[0] if left_out else "the driver lists no card", False)
+        why = left_out[0] if left_out else "the driver lists no card"
+        raise _no_card(why, False, _MAKE_INSTANCE if why.endswith(_NO_INSTANCE) else _LIST_CARD)
     return sorted(_visible(cards), key=lambda card: (bool(card.in_use_by), card.index, card.instance or 0))
 
 
@@ -117,8 +123,7 @@ def _list_cards(pynvml: Any) -> tuple[list[Card], list[str]]:
             left_out.append(f"card {index} is left out: {nvml_words(error)}")
             continue
         if not found:
-            why = "it is split (MIG) and has no instance; nvidia-smi mig -cgi makes one"
-            left_out.append(f"card {index} is left out: {why}")
+            left_out.append(f"card {index} is left out: {_NO_INSTANCE}")
         cards += found
     if left_out:
         cards = [_with_notes(card, left_out) for card in cards]
@@ -200,7 +205,7 @@ def _with_notes(card: Card, notes: Sequence[str]) -> Card:
     return dataclasses.replace(card, notes=(*card.notes, *notes))
 
 
-def _no_card(why: str, is_library_missing: bool) -> PluginUnavailableError:
+def _no_card(why: str, is_library_missing: bool, next_step: str = _LIST_CARD) -> PluginUnavailableError:
     wanted = {
         LIBRARY: not is_library_missing,
         "/dev/nvidia*": any(Path("/dev").glob("nvidia*")),
@@ -212,5 +217,5 @@ def _no_card(why: str, is_library_missing: bool) -> PluginUnavailableError:
         f"no NVIDIA card can be used here: {why}",
         cause=f"found {found}; missing {missing}",
         kept="nothing was started",
-        next="make `nvidia-smi` list a card (driver; in a container: --gpus all), or use --device cpu",
+        next=f"{next_step}, or use --device cpu",
     )

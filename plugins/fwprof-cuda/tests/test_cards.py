@@ -160,7 +160,7 @@ def test_a_split_card_without_an_instance_is_left_out(stand_in: StandIn) -> None
     lines = stand_in.machine(2, stand_in.instances(0, 0))
     (device,) = stand_in.run(LIST, lines)
     assert device["name"] == "cuda:1"
-    assert re.search(r"card 0 is left out: it is split \(MIG\) and has no instance", device["note"])
+    assert re.search(r"card 0 is left out: split \(MIG\), no instance", device["note"])
     assert re.search("nvidia-smi mig -cgi", refused(stand_in, {**lines, "count": 1}))
 
 
