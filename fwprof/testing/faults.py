@@ -27,6 +27,7 @@ from fwprof.errors import PluginUnavailableError, UnsupportedError
 from fwprof.records import Description, Scalar, StageName
 from fwprof.records.frames import (
     CheckAnswers,
+    MeasureLayers,
     Open,
     OrderBase,
     RestoreCheckpoints,
@@ -132,6 +133,8 @@ def find_stage(order: OrderBase | None, place: StageName) -> StageName:
             return "checkpoint"
         case RunPipeline():
             return "pipeline"
+        case MeasureLayers():
+            return "layers"
     return place
 
 
