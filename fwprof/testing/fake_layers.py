@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwprof.plugin import Gradients, LayerCase
+from fwprof.plugin import Gradients, LayerCase, UnsupportedError
 
 if TYPE_CHECKING:
     from fwprof.testing.fake_framework import FakeModel
@@ -28,9 +28,14 @@ class FakeLayer:
     Args:
         model: whose parameters the layer has.
         case: the layer and what goes into it.
+
+    Raises:
+        UnsupportedError: the first layer, under the fault `refuse_layer`.
     """
 
     def __init__(self, model: FakeModel, case: LayerCase) -> None:
+        if model.cell.choice.options.get("fault") == "refuse_layer" and case.layer.path == "0":
+            raise UnsupportedError("the fault that was asked for")
         self.model = model
         self.case = case
         is_ids = case.inputs.dtype.kind == "i"

@@ -66,6 +66,7 @@ FaultName = Literal[
     "leak",
     "forget",
     "few_batches",
+    "refuse_layer",
 ]
 LASTING = frozenset(
     {
@@ -78,6 +79,7 @@ LASTING = frozenset(
         "leak",
         "forget",
         "few_batches",
+        "refuse_layer",
     }
 )
 """Faults that change what programs do from then on; the others strike once."""

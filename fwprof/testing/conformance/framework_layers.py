@@ -5,8 +5,9 @@ Compared with the float64 reference, layer by layer. Having no such layers is fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from fwprof.plugin import layers as kinds
 from fwprof.testing.conformance.cases import BATCH
 from fwprof.testing.conformance.subject import Built, FrameworkSubject
 from fwprof.testing.conformance.verdicts import NotApplicable, expect, expect_close, expect_names
+
+if TYPE_CHECKING:
+    from fwprof.contracts import Array
+    from fwprof.testing.numpy_network import Output
 
 CASES = ("plain", "batch_norm", "image", "sequence")
 
@@ -63,7 +68,7 @@ def check_layers_compute_every_gradient(subject: FrameworkSubject) -> None:
 def check_layers_leave_the_model_alone(subject: FrameworkSubject) -> None:
     """After F and G of every layer the parameters are what they were."""
     built: Built | None = None
-    before = {}
+    before: Mapping[str, Array] = {}
     for opened, _ in _each(subject, cases=("plain",)):
         if built is None:
             built, before = opened.built, opened.built.copies()
@@ -98,7 +103,7 @@ def _each(subject: FrameworkSubject, cases: tuple[str, ...] = CASES) -> Iterator
         raise NotApplicable("the model can run no layer of the small workloads alone")
 
 
-def _reference(opened: _Opened):  # type: ignore[no-untyped-def]  # as numpy_network's Output
+def _reference(opened: _Opened) -> Output:
     inputs = opened.case.inputs
     exact = inputs if inputs.dtype.kind == "i" else inputs.astype(np.float64)
     return opened.built.reference().network.apply(opened.case.layer, exact, is_training=True)
