@@ -24,6 +24,7 @@ from fwprof.records.workload import (
     TiedDense,
 )
 from fwprof.workloads import builtin_names, find_workload, plan_workload
+from fwprof.workloads.analysis import forward_flops, stored_numbers, traffic_bytes, training_flops
 from fwprof.workloads.layer_analysis import LayerCounts, layer_counts, require_layers
 from fwprof.workloads.language import resolve
 
@@ -31,7 +32,11 @@ BATCH = 4
 
 
 def counts_of(
-    *layers: Layer, shape: tuple[int, ...] = (6,), classes: int = 3, dtype: str = "float32", precision: str = "float32"
+    *layers: Layer,
+    shape: tuple[int, ...] = (6,),
+    classes: int = 3,
+    dtype: str = "float32",
+    precision: str = "float32",
 ) -> tuple[LayerCounts, ...]:
     spec = Workload(
         name="by-hand",
@@ -49,8 +54,10 @@ def test_the_shares_add_up_to_the_whole(name: str) -> None:
     plan = plan_workload(spec, 8)
     counts = layer_counts(plan.layers, 8, spec.optimizer)
     assert [one.layer.path for one in counts] == [str(place) for place in range(len(plan.layers))]
-    assert sum(one.flops for one in counts) == plan.flops
-    assert sum(one.traffic_bytes for one in counts) == plan.traffic_bytes
+    assert sum(one.flops for one in counts) == training_flops(plan.layers, 8)
+    assert sum(one.forward_flops for one in counts) == forward_flops(plan.layers, 8)
+    assert sum(one.traffic_bytes for one in counts) == traffic_bytes(plan.layers, 8, spec.optimizer)
+    assert sum(one.activation_bytes for one in counts) == 4 * stored_numbers(plan.layers, 8)
     assert sum(one.parameters for one in counts) == plan.parameter_count
     assert all(one.flops >= one.forward_flops >= 0 for one in counts)
     assert all(one.traffic_bytes >= 0 for one in counts)
