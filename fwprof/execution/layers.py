@@ -15,6 +15,7 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from fwprof.contracts import Clock, LayerCase, LayerPrograms, LoadedWorkload, Model, Programs, Result, Staged
+from fwprof.errors import FwprofError
 from fwprof.records import LayerBlock, LayerProgram, LayerRun
 from fwprof.records import workload as kinds
 from fwprof.records.frames import LayersOpened, LayersTimed, MeasureLayers
@@ -115,7 +116,7 @@ def open_layers(
             for one in found:
                 _warm(one, clock)
         except Exception as error:  # noqa: BLE001  # a framework's or a plugin's code: this row has a reason
-            refused[path] = f"{type(error).__name__}: {error}".splitlines()[0]
+            refused[path] = _reason(error)
         else:
             timed += found
     return timed, refused
@@ -168,6 +169,12 @@ def run_block(one: Timed, round_: int, order: int, clock: Clock) -> LayerBlock:
         if was_enabled:
             gc.enable()
     return LayerBlock(round=round_, order=order, layer=one.layer, program=one.program, call_ns=tuple(values))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FwprofError):
+        return ": ".join(filter(None, (error.what, error.cause)))
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _programs(programs: LayerPrograms, path: str, *, has_gradients: bool) -> list[Timed]:

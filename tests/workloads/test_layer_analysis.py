@@ -25,8 +25,8 @@ from fwprof.records.workload import (
 )
 from fwprof.workloads import builtin_names, find_workload, plan_workload
 from fwprof.workloads.analysis import forward_flops, stored_numbers, traffic_bytes, training_flops
-from fwprof.workloads.layer_analysis import LayerCounts, layer_counts, require_layers
 from fwprof.workloads.language import resolve
+from fwprof.workloads.layer_analysis import LayerCounts, layer_counts, require_layers
 
 BATCH = 4
 
