@@ -61,7 +61,7 @@ def chain_layers(model: Any, loaded: LoadedWorkload) -> Array:
 
     G of each must give gradients by its inputs, where asked, and by all its parameters, of their shapes.
     """
-    inputs = loaded.batches[0].inputs
+    inputs: Array = loaded.batches[0].inputs
     for place, layer in enumerate(loaded.layers):
         upstream = np.ones((len(inputs), *layer.output_shape), np.float32)
         case = LayerCase(layer, inputs, upstream, has_input_gradient=place > 0)
