@@ -79,4 +79,3 @@ def chain_layers(model: Any, loaded: LoadedWorkload) -> Array:
         inputs = programs.read(result)[0]
         assert inputs.shape == (len(loaded.batches[0].inputs), *layer.output_shape), layer.path
     return inputs
-

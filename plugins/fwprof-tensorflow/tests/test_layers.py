@@ -13,9 +13,7 @@ pytestmark = pytest.mark.usefixtures("own_environment")
 
 
 @pytest.mark.parametrize("make", [images, words])
-@pytest.mark.parametrize(
-    ("variant", "fused_by"), [("eager", ""), ("function", "grappler"), ("xla", "XLA")]
-)
+@pytest.mark.parametrize(("variant", "fused_by"), [("eager", ""), ("function", "grappler"), ("xla", "XLA")])
 def test_layers_one_into_the_next_give_what_the_model_gives(build, make, variant, fused_by):
     loaded = make()
     model = build(loaded, variant=variant)

@@ -84,7 +84,8 @@ def apply_one(
     network = _Pass(
         {**params, **state["frozen"]}, dict(state["statistics"]), state.get("key"), True, True, mixed
     )
-    return network.chain((resolved,), inputs), network.statistics
+    # The workload's own input is turned into the format here, as it is in a step.
+    return network.chain((resolved,), network.cast(inputs)), network.statistics
 
 
 @dataclass
