@@ -26,6 +26,8 @@ __all__ = [
     "DataPipeline",
     "Format",
     "Gradients",
+    "LayerCase",
+    "LayerPrograms",
     "LoadedWorkload",
     "Meter",
     "Model",
@@ -170,6 +172,55 @@ class Format:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class LayerCase:
+    """One layer of a neutral workload to be run alone, and what goes into it, in canonical layout.
+
+    Args:
+        layer: one of the workload's own layers, a block with all that is inside.
+        inputs: `(batch, *layer.input_shape)`, float32 or int64; a float of the first layer aside, the
+            plugin turns it into the type that flows there.
+        upstream: `(batch, *layer.output_shape)`, float32: the gradient of the loss by the outputs.
+        has_input_gradient: whether G computes the gradient by the inputs too, as it does in a step
+            where something before the layer is trained.
+    """
+
+    layer: ResolvedLayer
+    inputs: Array
+    upstream: Array
+    has_input_gradient: bool
+
+
+class LayerPrograms(Protocol):
+    """Optional, returned by a model's `open_layer(case)`: F and G of one layer alone.
+
+    What they need of the case is on the device before the first call. They leave parameters as they
+    were; they may change statistics and random state. A result stays valid until the next call.
+    """
+
+    def forward(self) -> Result:
+        """F: the outputs, in training mode, with what a backward pass needs where the step keeps it."""
+        ...
+
+    def forward_backward(self) -> Result:
+        """G: the outputs, and the gradients by the layer's trained parameters and, if asked, its inputs.
+
+        Called only where there is something to compute a gradient by.
+        """
+        ...
+
+    def wait(self, result: Result) -> None:
+        """Return when that result is finished."""
+        ...
+
+    def read(self, result: Result) -> tuple[Array, Gradients]:
+        """Return the outputs in canonical layout, and after G the canonical gradients. Never timed.
+
+        That by the inputs is named `inputs`; after F there are none.
+        """
+        ...
+
+
 @runtime_checkable
 class Model(Protocol):
     """Model, loss and optimizer on the device. Returned by `build_model`.
@@ -180,6 +231,11 @@ class Model(Protocol):
 
     And `pipeline(data)`, which takes a `PipelineData` and returns a `DataPipeline`: batches
     as a good user of the framework makes them. Without it the core slices the samples and stages them.
+
+    And, of a neutral workload, `open_layer(case)`, which takes a `LayerCase` and returns the
+    `LayerPrograms` of that layer alone: with the parameters of the model, executed and in the precision
+    as the model is. It raises `UnsupportedError` where that cannot be. With it `fused_by`, a string:
+    what compiles the layers of a program together (`XLA`); without it nothing does.
     """
 
     def stage(self, batch: Any) -> Staged:

@@ -12,6 +12,7 @@ from math import ceil
 from fwprof import planning
 from fwprof.records import HOST, CellPlan, Group, Measured, Record, RunPlan
 from fwprof.workloads.answers import CURVE_STEPS, check_samples
+from fwprof.workloads.layer_analysis import LAYER_SECONDS, has_layer_pass
 from fwprof.workloads.pipelines import has_pipeline, pipeline_seconds
 
 AT_ONCE = 2
@@ -76,6 +77,7 @@ def estimate(plan: RunPlan, measured: Measured | None = None) -> Mapping[str, Co
         "training": _training(plan, measured),
         "checkpoints": _checkpoints(plan, measured),
         "data pipeline": _pipelines(plan, measured),
+        "layers": _layers(plan, measured),
         "machine's limits": _limits(plan, measured),
     }
     return {name: cost for name, cost in costs.items() if cost.workers}
@@ -172,6 +174,12 @@ def _checkpoints(plan: RunPlan, measured: Measured) -> Cost:
 def _pipelines(plan: RunPlan, measured: Measured) -> Cost:
     workers = sum(has_pipeline(plan, cell) for cell in _pending(plan, measured, "pipeline"))
     return Cost(workers=workers, seconds=workers * (START_SECONDS + pipeline_seconds(plan)))
+
+
+def _layers(plan: RunPlan, measured: Measured) -> Cost:
+    """Return what one worker a cell takes; how long a framework compiles single layers nobody knows."""
+    workers = sum(has_layer_pass(plan, cell) for cell in _pending(plan, measured, "layers"))
+    return Cost(workers=workers, seconds=workers * (START_SECONDS + LAYER_SECONDS))
 
 
 def _epoch_seconds(cell: CellPlan) -> float:

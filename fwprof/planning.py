@@ -38,6 +38,7 @@ from fwprof.records import (
 from fwprof.selection import FoundDevices, Framework
 from fwprof.workloads.data import count_samples, take_samples
 from fwprof.workloads.data.sources import choose_data
+from fwprof.workloads.layer_analysis import require_layers
 from fwprof.workloads.pipelines import has_loops, with_workers
 
 MAX_SECONDS: Mapping[Budget, float] = {"quick": 20.0, "default": 90.0, "thorough": 90.0}
@@ -58,6 +59,7 @@ LIMITS: Mapping[StageName, float] = {
     "train": 36_000.0,
     "checkpoint": 1800.0,
     "pipeline": 300.0,
+    "layers": 1800.0,
     "finish": 30.0,
 }
 """Default wall-clock limit of each stage, seconds: an order of magnitude above what is usual."""
@@ -249,6 +251,7 @@ def _check_training(request: RunRequest, works: Sequence[_Work]) -> None:
     """Refuse what would train nothing, before anything is measured."""
     if request.find_max_batch and all(work.spec is None for work in works):
         raise _not_for_own_model("--find-max-batch")
+    require_layers(request, [work.spec for work in works])
     if request.epochs and all(work.spec is None for work in works):
         raise RequestError(
             "--epochs does not apply to your own model",

@@ -100,6 +100,8 @@ class Worker:
                 self._checkpoint(order)
             case frames.RunPipeline():
                 self._run_pipeline(order)
+            case frames.MeasureLayers():
+                self._measure_layers(order)
             case frames.MeasureLimits():
                 self._measure_limits(order)
             case frames.ListDevices(plugin=plugin):
@@ -286,6 +288,18 @@ class Worker:
         meters = self._host_meters(["memory"])
         measure_pipeline(
             opened.model, opened.programs, self._staged, data, self._clock, meters, order, self._send
+        )
+        self._send(frames.Finished())
+
+    def _measure_layers(self, order: frames.MeasureLayers) -> None:
+        from fwprof.execution.layers import measure_layers
+
+        cell, opened = self._cell, self._opened
+        assert cell is not None
+        self._enter("layers")
+        workload = self._load_workload(cell)
+        measure_layers(
+            opened.model, opened.programs, self._staged, workload, self._clock, order, self._send, cell.seed
         )
         self._send(frames.Finished())
 

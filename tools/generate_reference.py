@@ -35,8 +35,10 @@ DOORS = {
     "pipeline": "A part of a workload: how its data become batches.",
     "plan": "The request resolved: `plan.json`, and the one document a worker is started from.",
     "measurement": "Raw numbers, as the worker measured them.",
+    "layer_times": "Layers timed alone: what was measured, and the table that is derived from it.",
     "checkpoint": "Checkpoints, as two processes measured them.",
     "result": "What is stored as `run.json`, and what is derived from it for people and tools.",
+    "metric_value": "One figure, derived from what was measured.",
     "frames": "What launcher and worker say to each other.",
 }
 SCHEMAS = {
@@ -53,6 +55,7 @@ PROTOCOLS = (
     contracts.Model,
     contracts.Programs,
     contracts.DataPipeline,
+    contracts.LayerPrograms,
     contracts.Meter,
     contracts.PeakKernels,
 )
@@ -63,6 +66,7 @@ OFFERED = (
     plugin.Part,
     plugin.endless_batches,
     plugin.PipelineData,
+    plugin.LayerCase,
     plugin.Samples,
 )
 

@@ -113,6 +113,8 @@ def command(request: RunRequest, **changes: object) -> str:
         words += ["--limit", f"{stage}={seconds:g}"]
     if request.pipeline:
         words.append("--pipeline")
+    if request.layers:
+        words.append("--layers")
     if not request.memory:
         words.append("--no-memory")
     words += ["--checkpoints"] * request.checkpoints + ["--save-weights"] * request.save_weights

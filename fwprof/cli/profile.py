@@ -128,6 +128,7 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
     type=click.IntRange(0, 64),
     help="Workers of that pipeline, instead of the workload's own; implies --pipeline.",
 )
+@_option("--layers", is_flag=True, help="Also time each layer alone, in a pass of its own.")
 @_option(
     "--find-max-batch",
     metavar="MEMORY",

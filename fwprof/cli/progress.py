@@ -42,6 +42,7 @@ _STAGES_SHOWN = (
     "energy",
     "train",
     "pipeline",
+    "layers",
 )
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from fwprof.comparison.batches import LARGEST_BATCH, largest_batch_metric
 from fwprof.comparison.checkpoints import checkpoint_metrics, judge_checkpoints
+from fwprof.comparison.layers import layer_table
 from fwprof.comparison.pipeline import pipeline_metrics
 from fwprof.comparison.series import (
     FIRST_RESULT,
@@ -108,6 +109,7 @@ def summarize_cell(
         target_accuracy=target_accuracy(plan, request) if cell.training else None,
         targets=targets_of(cell, plan, request),
         pipeline=cell.pipeline,
+        layers=layer_table(cell, plan),
         largest_batch=cell.largest_batch,
         checks=tuple(
             check

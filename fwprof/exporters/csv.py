@@ -10,7 +10,7 @@ from pathlib import Path
 from fwprof.comparison import summarize
 from fwprof.exporters.destination import is_folder, write_new
 from fwprof.hookspecs import hookimpl
-from fwprof.records import Block, RunResult, RunSummary
+from fwprof.records import Block, MetricValue, RunResult, RunSummary
 
 FIGURES = (
     "run",
@@ -74,19 +74,46 @@ TRAINING = (
 """Columns of training.csv, written where something was trained: one row a seed, epoch and split.
 `duration_ns` is the training part of the epoch, or what predicting the validation split took."""
 
+LAYERS = (
+    "run",
+    "cell",
+    "layer",
+    "kind",
+    "output_shape",
+    "parameters",
+    "parameter_bytes",
+    "activation_bytes",
+    "forward_flops",
+    "flops",
+    "traffic_bytes",
+    "is_fusible",
+    "fused_by",
+    "program",
+    "value",
+    "ci95_low",
+    "ci95_high",
+    "count",
+    "reason",
+)
+"""Columns of layers.csv, written where layers were timed alone: one row a layer and program. A row
+without a layer is the whole model; `value` is the p50, ns a step."""
+
 Row = Sequence[object]
 
 
 @hookimpl
 def export(result: RunResult, destination: Path) -> Sequence[Path]:
-    """Write cells.csv, blocks.csv and training.csv into a folder, or the figures alone into a file."""
-    figures = _text(FIGURES, _figures(summarize(result, "")))
+    """Write cells.csv, blocks.csv and what else was measured into a folder, or the figures into a file."""
+    summary = summarize(result, "")
+    figures = _text(FIGURES, _figures(summary))
     if not is_folder(destination):
         return write_new({destination: figures})
     blocks = _text(BLOCKS, _blocks(result))
     files = {destination / "cells.csv": figures, destination / "blocks.csv": blocks}
     if any(cell.training for cell in result.cells):
         files[destination / "training.csv"] = _text(TRAINING, _training(result))
+    if any(cell.layers for cell in summary.cells):
+        files[destination / "layers.csv"] = _text(LAYERS, _layers(summary))
     return write_new(files)
 
 
@@ -167,6 +194,36 @@ def _training(result: RunResult) -> Iterator[Row]:
                 point.first_loss,
                 duration_ns,
             )
+
+
+def _layers(summary: RunSummary) -> Iterator[Row]:
+    for cell in summary.cells:
+        if (table := cell.layers) is None:
+            continue
+        for row in table.rows:
+            facts = (
+                row.path,
+                row.kind,
+                "x".join(map(str, row.output_shape)),
+                row.parameters,
+                row.parameter_bytes,
+                row.activation_bytes,
+                row.forward_flops,
+                row.flops,
+                row.traffic_bytes,
+                int(row.is_fusible),
+                table.fused_by,
+            )
+            for name in ("forward", "backward", "forward_backward"):
+                yield (summary.run, cell.id, *facts, name, *_time(getattr(row, name)))
+        for name in ("forward", "forward_backward"):
+            whole = getattr(table, f"whole_{name}")
+            yield (summary.run, cell.id, *[""] * 10, table.fused_by, name, *_time(whole))
+
+
+def _time(metric: MetricValue) -> Row:
+    low, high = metric.ci95 or (None, None)
+    return metric.p50, low, high, metric.count, metric.reason
 
 
 def _text(titles: Sequence[str], rows: Iterable[Row]) -> str:

@@ -1,8 +1,8 @@
 """The frozen records that cross doors: between processes, to files, to plugins.
 
 One module a door: `request` (user's words), `workload` (the model language), `plan` (resolved),
-`frames` (launcher and worker), `measurement`, `checkpoint` and `batches` (raw numbers), `result`
-(stored and derived).
+`frames` (launcher and worker), `measurement`, `checkpoint`, `batches` and `layer_times` (raw
+numbers), `result` (stored and derived).
 """
 
 from fwprof.records.base import Record, Scalar
@@ -16,6 +16,7 @@ from fwprof.records.checkpoint import (
     StoredWeights,
 )
 from fwprof.records.conformance import CheckedPlugin, CheckOutcome
+from fwprof.records.layer_times import LayerBlock, LayerProgram, LayerRow, LayerRun, LayerTable
 from fwprof.records.measurement import (
     Block,
     Check,
@@ -32,6 +33,7 @@ from fwprof.records.measurement import (
     Startup,
     TrainingPoint,
 )
+from fwprof.records.metric_value import MetricValue
 from fwprof.records.pipeline import Pipeline
 from fwprof.records.plan import (
     CellPlan,
@@ -69,7 +71,6 @@ from fwprof.records.result import (
     MachineFacts,
     Measured,
     MeasuredSession,
-    MetricValue,
     Recommendation,
     RunResult,
     RunSummary,
@@ -112,6 +113,11 @@ __all__ = [
     "HostCounters",
     "HostPlace",
     "Layer",
+    "LayerBlock",
+    "LayerProgram",
+    "LayerRow",
+    "LayerRun",
+    "LayerTable",
     "MachineFacts",
     "Measured",
     "MeasuredSession",

@@ -13,3 +13,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     msgspec inherits `frozen` and `forbid_unknown_fields` but not `kw_only`: subclasses repeat it.
     """
+
+
+class OrderBase(Record, frozen=True, kw_only=True, tag_field="type"):
+    """Parent → worker."""
+
+
+class ReportBase(Record, frozen=True, kw_only=True, tag_field="type"):
+    """Worker → parent."""

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import msgspec
 
-from fwprof.records.base import Record, Scalar
+from fwprof.records.base import OrderBase as OrderBase
+from fwprof.records.base import ReportBase, Scalar
 from fwprof.records.batches import TriedBatch
 from fwprof.records.checkpoint import RestoredCheckpoint, SavedCheckpoint, StoredWeights
 from fwprof.records.conformance import CheckOutcome
+from fwprof.records.layer_times import LayersOpened as LayersOpened
+from fwprof.records.layer_times import LayersTimed as LayersTimed
+from fwprof.records.layer_times import MeasureLayers as MeasureLayers
 from fwprof.records.measurement import (
     Block,
     Check,
@@ -26,10 +30,6 @@ from fwprof.records.measurement import (
 )
 from fwprof.records.plan import CellPlan, Device, PluginRef, Schedule
 from fwprof.records.request import StageName
-
-
-class OrderBase(Record, frozen=True, kw_only=True, tag_field="type"):
-    """Parent → worker."""
 
 
 class Open(OrderBase, frozen=True, kw_only=True, tag="open"):
@@ -178,6 +178,7 @@ Order = (
     | RestoreCheckpoints
     | SaveWeights
     | RunPipeline
+    | MeasureLayers
     | MeasureLimits
     | ListDevices
     | Export
@@ -185,10 +186,6 @@ Order = (
     | RunCheck
     | Finish
 )
-
-
-class ReportBase(Record, frozen=True, kw_only=True, tag_field="type"):
-    """Worker → parent."""
 
 
 class Entered(ReportBase, frozen=True, kw_only=True, tag="entered"):
@@ -380,6 +377,8 @@ Report = (
     | WeightsSaved
     | PipelineOpened
     | LoopDone
+    | LayersOpened
+    | LayersTimed
     | BatchTried
     | BatchesTried
     | DeviceShared

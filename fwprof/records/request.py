@@ -26,6 +26,7 @@ StageName = Literal[
     "train",
     "checkpoint",
     "pipeline",
+    "layers",
     "finish",
 ]
 """The stages of a worker, in order; the ones that limits and failures name."""
@@ -112,6 +113,8 @@ class RunRequest(Record, frozen=True, kw_only=True):
     """Also loop over the data through each framework's own pipeline, in a pass of its own."""
     workers: Annotated[int, msgspec.Meta(ge=0, le=64)] | None = None
     """Of the pipeline, instead of what the workload says; asks for the pass too."""
+    layers: bool = False
+    """Also time each layer of the neutral workloads alone, in a pass of its own."""
     budget: Budget = "default"
     schedule: ScheduleKind | None = None
     """None: interleaved, unless a device asks for sequential."""

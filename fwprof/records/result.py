@@ -7,6 +7,7 @@ from typing import Literal
 from fwprof.records.base import Record, Scalar
 from fwprof.records.batches import BatchSearch
 from fwprof.records.checkpoint import Checkpoint, CheckpointPart, StoredWeights
+from fwprof.records.layer_times import LayerRun, LayerTable
 from fwprof.records.measurement import (
     Check,
     Description,
@@ -18,6 +19,7 @@ from fwprof.records.measurement import (
     Reading,
     TrainingPoint,
 )
+from fwprof.records.metric_value import MetricValue
 from fwprof.records.plan import RunPlan
 
 SCHEMA_VERSION = 1
@@ -118,6 +120,8 @@ class CellResult(Record, frozen=True, kw_only=True):
     weights: StoredWeights | None = None
     """The trained parameters, where they were to be kept."""
     pipeline: PipelineRun | None = None
+    layers: LayerRun | None = None
+    """Null: not asked for."""
     largest_batch: BatchSearch | None = None
     """Null: not asked for."""
     equivalence: Equivalence = Equivalence()
@@ -176,27 +180,6 @@ class RunResult(Record, frozen=True, kw_only=True):
     sessions: tuple[MeasuredSession, ...] = ()
     """Which groups were measured in which sessions to their end, when, and by which run."""
     cells: tuple[CellResult, ...]
-
-
-class MetricValue(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """One figure for people and tools; derived. `p50`… for series, `value` for single figures.
-
-    What each process has one value of has `value` alone from one process, and all of them from several.
-    """
-
-    unit: str
-    kind: Literal["measured", "marginal", "derived"] = "measured"
-    p50: float | None = None
-    p10: float | None = None
-    ci95: tuple[float, float] | None = None
-    """95 % interval of the p50."""
-    count: int | None = None
-    """Rounds behind it, over all sessions; of what a process has one value of, the processes."""
-    outliers: int | None = None
-    """Of these rounds, how many lie far outside; they are kept, and count in everything."""
-    value: float | int | None = None
-    reason: str | None = None
-    """Why there is no value."""
 
 
 class TargetTime(Record, frozen=True, kw_only=True):
@@ -278,6 +261,8 @@ class CellSummary(Record, frozen=True, kw_only=True):
     """One a seed, in order."""
     pipeline: PipelineRun | None = None
     """The raw loops through the framework's own data pipeline; null: there was no such pass."""
+    layers: LayerTable | None = None
+    """Each layer alone; null: not asked for, or a model of the user's own."""
     largest_batch: BatchSearch | None = None
     """Every batch size that was tried in the memory given; null: not asked for."""
 

@@ -16,6 +16,7 @@ from fwprof.report.batches import batch_sections
 from fwprof.report.checkpoints import checkpoint_sections, weights_rows
 from fwprof.report.compiled import compiled_rows
 from fwprof.report.equivalence import equivalence_table
+from fwprof.report.layers import layer_sections
 from fwprof.report.layout import Facts, Line, Section
 from fwprof.report.names import CellNames, chosen_name, data_text
 from fwprof.report.origin import origin_rows
@@ -73,6 +74,7 @@ def report(result: RunResult, summary: RunSummary, *, has_blocks: bool = True) -
         *comparison_sections(msgspec.structs.replace(summary, cells=tuple(cells)), names),
         *training_tables(cells, names, has_blocks=has_blocks),
         *checkpoint_sections(cells, names),
+        *layer_sections(cells, names),
         Facts(
             (
                 *_own_loops(cells, names),

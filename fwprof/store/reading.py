@@ -23,6 +23,7 @@ from fwprof.records import (
     EpochTimes,
     Equivalence,
     Failure,
+    LayerRun,
     MachineFacts,
     MeasuredSession,
     Measurement,
@@ -119,6 +120,7 @@ class ReadJournal(Record, frozen=True, kw_only=True):
     went_on: frames.WentOn = frames.WentOn(losses=())
     weights: StoredWeights | None = None
     pipeline: PipelineRun | None = None
+    layers: LayerRun | None = None
     largest_batch: BatchSearch | None = None
 
 
@@ -143,6 +145,7 @@ def read_journal(path: Path, session: int, *, is_replica: bool = False) -> ReadJ
     went_on = frames.WentOn(losses=())
     weights: StoredWeights | None = None
     pipeline: PipelineRun | None = None
+    layers: LayerRun | None = None
     search: BatchSearch | None = None
     shared_with: dict[str, None] = {}
     is_finished = False
@@ -181,6 +184,10 @@ def read_journal(path: Path, session: int, *, is_replica: bool = False) -> ReadJ
                 pipeline = report.run
             case frames.LoopDone() if pipeline is not None:
                 pipeline = msgspec.structs.replace(pipeline, loops=(*pipeline.loops, report.loop))
+            case frames.LayersOpened():
+                layers = report.run
+            case frames.LayersTimed() if layers is not None:
+                layers = msgspec.structs.replace(layers, blocks=(*layers.blocks, *report.blocks))
             case frames.BatchTried():
                 search = search or BatchSearch()
                 search = msgspec.structs.replace(search, tried=(*search.tried, report.tried))
@@ -229,6 +236,7 @@ def read_journal(path: Path, session: int, *, is_replica: bool = False) -> ReadJ
         went_on=went_on,
         weights=weights,
         pipeline=pipeline,
+        layers=layers,
         largest_batch=search,
     )
 
@@ -274,6 +282,7 @@ def _assemble_cell(folder: Path, cell: CellPlan, *, is_isolated: bool, sessions:
         checkpoints=_pair_checkpoints(passes),
         weights=next((read.weights for read in passes if read.weights), None),
         pipeline=next((read.pipeline for read in passes if read.pipeline is not None), None),
+        layers=next((read.layers for read in passes if read.layers is not None), None),
         largest_batch=next((read.largest_batch for read in passes if read.largest_batch), None),
         equivalence=equivalence,
         labels=tuple(labels),

@@ -25,6 +25,8 @@ from fwprof.plugin import (
     Device,
     Format,
     Gradients,
+    LayerCase,
+    LayerPrograms,
     LoadedWorkload,
     Meter,
     Model,
@@ -40,6 +42,7 @@ from fwprof.testing import faults
 from fwprof.testing.clock import FakeClock, Phases
 from fwprof.testing.fake_formats import formats_of, restore_state, save_state
 from fwprof.testing.fake_kernels import FakeKernels
+from fwprof.testing.fake_layers import FakeLayer
 from fwprof.testing.fake_meter import CountingMeter
 from fwprof.testing.fake_pipeline import FakePipeline
 from fwprof.testing.native_network import make_native_workload
@@ -220,6 +223,10 @@ class FakeModel:
     def restore(self, path: Path) -> None:
         """Read what `save` wrote."""
         restore_state(self, path)
+
+    def open_layer(self, case: LayerCase) -> LayerPrograms:
+        """Return one layer alone."""
+        return FakeLayer(self, case)
 
     def formats(self) -> Mapping[str, Format]:
         """Return what it writes checkpoints in."""

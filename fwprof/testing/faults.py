@@ -27,6 +27,7 @@ from fwprof.errors import PluginUnavailableError, UnsupportedError
 from fwprof.records import Description, Scalar, StageName
 from fwprof.records.frames import (
     CheckAnswers,
+    MeasureLayers,
     Open,
     OrderBase,
     RestoreCheckpoints,
@@ -65,6 +66,7 @@ FaultName = Literal[
     "leak",
     "forget",
     "few_batches",
+    "refuse_layer",
 ]
 LASTING = frozenset(
     {
@@ -77,6 +79,7 @@ LASTING = frozenset(
         "leak",
         "forget",
         "few_batches",
+        "refuse_layer",
     }
 )
 """Faults that change what programs do from then on; the others strike once."""
@@ -132,6 +135,8 @@ def find_stage(order: OrderBase | None, place: StageName) -> StageName:
             return "checkpoint"
         case RunPipeline():
             return "pipeline"
+        case MeasureLayers():
+            return "layers"
     return place
 
 

@@ -79,7 +79,7 @@ class Network:
         """Return the outputs `(batch, …)` and how their gradient is pulled back to the inputs."""
         pulls: list[Pull] = []
         for resolved in self.layers:
-            inputs, pull = self._apply(resolved, inputs, is_training)
+            inputs, pull = self.apply(resolved, inputs, is_training=is_training)
             pulls.append(pull)
 
         def pull_all(upstream: Array, gradients: dict[str, Array]) -> Array:
@@ -121,7 +121,8 @@ class Network:
         """Yield the parts whose gradients are accumulated."""
         return zip(np.split(inputs, self.accumulate), np.split(targets, self.accumulate), strict=True)
 
-    def _apply(self, resolved: ResolvedLayer, inputs: Array, is_training: bool) -> Output:
+    def apply(self, resolved: ResolvedLayer, inputs: Array, *, is_training: bool) -> Output:
+        """Return the outputs of one layer, and how their gradient is pulled back to its inputs."""
         layer = resolved.layer
         if isinstance(layer, Dense):
             return self._dense(resolved.path, layer, inputs)

@@ -36,6 +36,18 @@ def parameter_count(layers: Sequence[ResolvedLayer]) -> int:
     return sum(prod(shape) for shape in parameter_shapes(layers).values())
 
 
+def forward_flops(layers: Sequence[ResolvedLayer], batch_size: int) -> int:
+    """Return the FLOP of the matrix products in one forward pass, as `training_flops` counts them."""
+    found = [_products(layer) for layer in walk(layers)]
+    once = sum(each.from_input + each.further + each.between + sum(each.low_rank) for each in found)
+    return 2 * batch_size * once
+
+
+def stored_numbers(layers: Sequence[ResolvedLayer], batch_size: int) -> int:
+    """Return how many activations one forward pass stores at least, as `traffic_bytes` counts them."""
+    return batch_size * sum(_stored(layer) for layer in walk(layers))
+
+
 def training_flops(layers: Sequence[ResolvedLayer], batch_size: int) -> int:
     """Return the FLOP of the matrix products in one training step.
 
@@ -92,7 +104,7 @@ def traffic_bytes(layers: Sequence[ResolvedLayer], batch_size: int, optimizer: O
             size = layer.input_shape[-1] * layer.output_shape[-1]
         whole += size
         backward += size if has_gradient else 0
-    activations = batch_size * sum(_stored(layer) for layer in walk(layers))
+    activations = stored_numbers(layers, batch_size)
     item = ID_BYTES if isinstance(layers[0].layer, kinds.Embedding) else FLOAT_BYTES
     inputs = batch_size * prod(layers[0].input_shape) * item
     update = (2 + 2 * _slots(optimizer)) * trained

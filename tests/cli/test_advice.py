@@ -40,6 +40,7 @@ def test_a_request_written_as_a_command_reads_back_as_the_same_request(monkeypat
         target_accuracy=0.975,
         pipeline=True,
         workers=2,
+        layers=True,
         budget="thorough",
         schedule="sequential",
         processes=6,

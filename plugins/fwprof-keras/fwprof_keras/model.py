@@ -19,7 +19,7 @@ from fwprof_keras.layout import write_slots
 from fwprof_keras.settings import read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -117,6 +117,10 @@ class KerasModel(ABC):
         self.engine.release()
         scale = float(keras.ops.convert_to_numpy(optimizer.dynamic_scale))
         return {name: gradient / scale for name, gradient in found.items()}
+
+    def slots_of(self, names: Collection[str | None]) -> Mapping[str, Slot]:
+        """Return the places of those of the trained parameters that are named."""
+        return {name: slot for name, (slot, _) in self._trained.items() if name in names}
 
     def load_parameters(self, values: Mapping[str, Array]) -> None:
         """Set parameters and batch statistics from canonical arrays, in place.

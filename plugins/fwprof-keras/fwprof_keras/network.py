@@ -34,6 +34,8 @@ class Network:
     parameters: dict[str, Slot]
     statistics: dict[str, Slot]
     """What is not trained: batch statistics and frozen parameters."""
+    steps: dict[str, list[Step]]
+    """Path of a layer of the workload's own list → what it became, one after another."""
 
 
 def build_network(
@@ -74,7 +76,23 @@ def build_network(
     else:
         model = keras.Sequential([inputs, *(step for _, step in steps)])
     builder.freeze()
-    return Network(model=model, **builder.slots())
+    by_path: dict[str, list[Step]] = {resolved.path: [] for resolved in layers}
+    for resolved, step in steps:
+        by_path[resolved.path].append(step)
+    return Network(model=model, steps=by_path, **builder.slots())
+
+
+def build_part(steps: Sequence[Step], shape: Sequence[int], dtype: str) -> Any:
+    """Return a layer, or a model of several steps, that shares its variables with the model.
+
+    Args:
+        shape: of its inputs, without the batch.
+        dtype: of its inputs.
+    """
+    if len(steps) == 1 and isinstance(steps[0], library.Layer):
+        return steps[0]
+    inputs = keras.Input(tuple(shape), dtype=dtype)
+    return keras.Model(inputs, _apply(steps, inputs))
 
 
 @keras.saving.register_keras_serializable(package="fwprof")

@@ -11,9 +11,10 @@ from fwprof.plugin import Format, UnsupportedError, sample_shape
 from fwprof.plugin import layers as kinds
 from fwprof_keras.data import Batches
 from fwprof_keras.formats import whole_model_formats
+from fwprof_keras.layers import KerasLayer
 from fwprof_keras.layout import write_slots
 from fwprof_keras.model import KerasModel
-from fwprof_keras.network import build_network
+from fwprof_keras.network import build_network, build_part
 from fwprof_keras.pipeline import DatasetPipeline
 from fwprof_keras.precision import MIXED, set_dtype
 from fwprof_keras.verification import differences
@@ -21,7 +22,16 @@ from fwprof_keras.verification import differences
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fwprof.plugin import Batch, DataPipeline, Device, LoadedWorkload, Options, PipelineData
+    from fwprof.plugin import (
+        Batch,
+        DataPipeline,
+        Device,
+        LayerCase,
+        LayerPrograms,
+        LoadedWorkload,
+        Options,
+        PipelineData,
+    )
     from fwprof_keras.backends import Backend, Staged
     from fwprof_keras.modes import Mode
 
@@ -80,6 +90,7 @@ class NeutralModel(KerasModel):
             has_lengths=None in sample_shape(workload.spec),
         )
         self.verified_with = differences(workload, cell)
+        self._steps, self._first = network.steps, workload.layers[0].path
         self._data = Batches(self.batches)
         self._next = 0
         scalars = [v for v in model.optimizer.variables if len(v.shape) == 0]
@@ -112,6 +123,21 @@ class NeutralModel(KerasModel):
             has_processes=self._has_processes,
             send=lambda batch: self.send(self._cut(batch)),
         )
+
+    @property
+    def fused_by(self) -> str:
+        """What compiles the layers of a program together."""
+        return self.backend.fused_by(self.engine.mode)
+
+    def open_layer(self, case: LayerCase) -> LayerPrograms:
+        """Return one layer alone."""
+        path, dtype = case.layer.path, case.inputs.dtype.name
+        if case.inputs.dtype.kind == "f":
+            # Layers give on what they compute in; the workload's own input comes as it is.
+            mixed = keras.config.dtype_policy().compute_dtype
+            dtype = self._dtype if path == self._first else mixed
+        part = build_part(self._steps[path], case.layer.input_shape, dtype)
+        return KerasLayer(self, part, case, dtype)
 
     def restore_start(self) -> None:
         """Set canonical weights, a fresh optimizer, and the states that random layers draw from."""

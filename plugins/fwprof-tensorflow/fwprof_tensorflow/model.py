@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from fwprof.plugin import Description
+from fwprof.plugin import Description, UnsupportedError
 from fwprof_tensorflow.layout import write_all
 from fwprof_tensorflow.settings import notable_settings
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fwprof.plugin import Programs, Scalar, Staged
+    from fwprof.plugin import LayerCase, LayerPrograms, Programs, Scalar, Staged
     from fwprof_tensorflow.layout import Slot
     from fwprof_tensorflow.places import Place
 
@@ -107,6 +107,17 @@ class TensorFlowModel(ABC):
     @abstractmethod
     def restore(self, path: Path) -> None:
         """Read what `save` wrote."""
+
+    def open_layer(self, case: LayerCase) -> LayerPrograms:
+        """Return one layer alone, where the model is made of layers that can be called.
+
+        Raises:
+            UnsupportedError: a static graph, or the user's own model.
+        """
+        raise UnsupportedError(
+            f"tensorflow:{self.mode} cannot run layer {case.layer.path} alone",
+            cause="one graph is built as a whole, and finalised",
+        )
 
     def parameters(self) -> Mapping[str, Array]:
         """Return copies of parameters and batch statistics by canonical name."""

@@ -49,6 +49,8 @@ class Network:
     parameters: dict[str, VariableSlot]
     statistics: dict[str, VariableSlot]
     """What is not trained: batch statistics and frozen parameters."""
+    between: dict[str, tuple[Any, Any]]
+    """Path of a layer of the workload's own list → the model's tensors before and after it."""
 
 
 def build_network(
@@ -72,8 +74,17 @@ def build_network(
     builder = _Builder(seed=seed, drops=drops, is_exact=is_exact, shared=shared)
     dtype = spec.input.dtype if spec.input.dtype == "int64" else None
     first = tf.keras.Input(sample_shape(spec), dtype=dtype)
-    model = tf.keras.Model(first, builder.chain(layers, first))
-    return Network(model=model, parameters=builder.parameters, statistics=builder.statistics)
+    between: dict[str, tuple[Any, Any]] = {}
+    tensor = first
+    for resolved in layers:
+        before, tensor = tensor, builder.chain((resolved,), tensor)
+        between[resolved.path] = before, tensor
+    return Network(
+        model=tf.keras.Model(first, tensor),
+        parameters=builder.parameters,
+        statistics=builder.statistics,
+        between=between,
+    )
 
 
 def gelu_in_float64(tensor: Any) -> Any:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from fwprof.plugin import Format, ResolvedLayer, UnsupportedError, sample_shape, walk
 from fwprof.plugin import layers as kinds
 from fwprof_tensorflow.formats import whole_model_formats
+from fwprof_tensorflow.layers import TensorFlowLayer
 from fwprof_tensorflow.network import build_network
 from fwprof_tensorflow.pipeline import DatasetPipeline
 from fwprof_tensorflow.settings import MIXED, set_precision
@@ -19,7 +20,16 @@ from fwprof_tensorflow.steps import Steps
 from fwprof_tensorflow.trained import TrainedModel
 
 if TYPE_CHECKING:
-    from fwprof.plugin import Batch, CellPlan, DataPipeline, LoadedWorkload, Options, PipelineData
+    from fwprof.plugin import (
+        Batch,
+        CellPlan,
+        DataPipeline,
+        LayerCase,
+        LayerPrograms,
+        LoadedWorkload,
+        Options,
+        PipelineData,
+    )
     from fwprof_tensorflow.modes import Mode
     from fwprof_tensorflow.places import Place
 
@@ -92,6 +102,7 @@ class NeutralModel(TrainedModel):
             (variable, variable.numpy()) for variable in model.variables if id(variable) not in known
         ]
         self._network, self._criterion = model, criterion
+        self._between = network.between
         self._scalars = [
             (each, np.array(each.numpy())) for each in optimizer.variables if not each.shape.rank
         ]
@@ -143,6 +154,15 @@ class NeutralModel(TrainedModel):
             ),
             **whole_model_formats(self._network, self.optimizer, self._criterion),
         }
+
+    @property
+    def fused_by(self) -> str:
+        """What compiles the layers of a program together; else tensorflow's own passes over the graph."""
+        return "XLA" if self.steps.is_compiled else "grappler" if self.steps.is_traced else ""
+
+    def open_layer(self, case: LayerCase) -> LayerPrograms:
+        """Return one layer alone."""
+        return TensorFlowLayer(self._between[case.layer.path], case, self.trained, self.steps, self.place)
 
     def prepare_inputs(self, staged: Pair) -> Any:
         """Return the inputs."""

@@ -53,10 +53,10 @@ class Steps:
         self._parts = parts
         self._scale = scale or (lambda loss: loss)
         self._signature = None if signature is None or mode.is_xla else list(signature)
-        self.forward = self._wrap(self._forward if parts == 1 else self._forward_by_parts)
-        self.forward_backward = self._wrap(self._forward_backward)
-        self.run = self._wrap(self._run)
-        self.infer = self._wrap(infer, arguments=1)
+        self.forward = self.wrap(self._forward if parts == 1 else self._forward_by_parts)
+        self.forward_backward = self.wrap(self._forward_backward)
+        self.run = self.wrap(self._run)
+        self.infer = self.wrap(infer, arguments=1)
 
     def phases(self, inputs: Any, targets: Any) -> Iterator[str]:
         """Run S phase by phase, untraced, giving each one's name once it is done."""
@@ -156,7 +156,8 @@ class Steps:
         """Whether XLA compiles them, as read from the function."""
         return self._mode.is_traced and bool(self.run.function_spec.jit_compile)
 
-    def _wrap(self, function: Callable[..., Any], arguments: int = 2) -> Any:
+    def wrap(self, function: Callable[..., Any], arguments: int = 2) -> Any:
+        """Return a function of tensors as the mode runs it."""
         if not self._mode.is_traced:
             return function
         signature = None if self._signature is None else self._signature[:arguments]

@@ -51,6 +51,25 @@ _IMAGE = 3
 _SEQUENCE = 2
 
 
+Image = tuple[int, int, int]
+"""(height, width, channels)."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one layer of the workload's own list became.
+
+    Args:
+        modules: one after another.
+        flattened_before: the image whose features come flat in torch's order; None: all is canonical.
+        flattened_after: the same of the outputs.
+    """
+
+    modules: Sequence[nn.Module]
+    flattened_before: Image | None
+    flattened_after: Image | None
+
+
 @dataclass
 class Network:
     """A module, and where the canonical arrays lie in it: what is trained, and what is not."""
@@ -58,6 +77,8 @@ class Network:
     module: nn.Sequential
     parameters: dict[str, Slot]
     state: dict[str, Slot]
+    steps: dict[str, Step]
+    """Path of a layer → its step, in order."""
 
 
 def build_network(layers: Sequence[ResolvedLayer], batch_size: Callable[[], int]) -> Network:
@@ -71,8 +92,9 @@ def build_network(layers: Sequence[ResolvedLayer], batch_size: Callable[[], int]
         UnsupportedError: a layer, or its place, is not supported; names it.
     """
     builder = _Builder(batch_size)
-    module = nn.Sequential(*builder.chain(layers))
-    return Network(module=module, parameters=builder.parameters, state=builder.state)
+    steps = builder.steps(layers)
+    module = nn.Sequential(*(module for step in steps.values() for module in step.modules))
+    return Network(module=module, parameters=builder.parameters, state=builder.state, steps=steps)
 
 
 @dataclass
@@ -80,8 +102,17 @@ class _Builder:
     batch_size: Callable[[], int]
     parameters: dict[str, Slot] = field(default_factory=dict)
     state: dict[str, Slot] = field(default_factory=dict)
-    _flattened: tuple[int, int, int] | None = None
+    _flattened: Image | None = None
     """The image whose features come in torch's order, until a dense layer takes them."""
+
+    def steps(self, layers: Sequence[ResolvedLayer]) -> dict[str, Step]:
+        """Return the modules of each layer of the workload's own list, by its path."""
+        found = {}
+        for index, resolved in enumerate(layers):
+            before = self._flattened
+            modules = self._modules(resolved, layers[index + 1 :])
+            found[resolved.path] = Step(modules, before, self._flattened)
+        return found
 
     def chain(
         self, layers: Sequence[ResolvedLayer], following: Sequence[ResolvedLayer] = ()

@@ -12,6 +12,7 @@ from torch.nn import functional
 from fwprof.plugin import UnsupportedError, sample_shape
 from fwprof.plugin import layers as kinds
 from fwprof_torch.epochs import LoaderPipeline
+from fwprof_torch.layers import TorchLayer, flowing_types
 from fwprof_torch.layout import image_to_torch
 from fwprof_torch.model import TorchModel
 from fwprof_torch.network import build_network
@@ -23,7 +24,17 @@ from fwprof_torch.verification import canonical_step, is_adam, simplify
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fwprof.plugin import Batch, DataPipeline, LoadedWorkload, Options, PipelineData, Staged
+    from fwprof.plugin import (
+        Batch,
+        DataPipeline,
+        LayerCase,
+        LayerPrograms,
+        LoadedWorkload,
+        Options,
+        PipelineData,
+        Staged,
+    )
+    from fwprof_torch.model import Array
     from fwprof_torch.modes import Mode
     from fwprof_torch.places import Place
 
@@ -68,6 +79,8 @@ class NeutralModel(TorchModel):
         module = network.module.to(place.device, self._dtype)
         optimizer = _make_optimizer(workload.spec.optimizer, module)
 
+        self._steps, self._sample = network.steps, workload.batches[0].inputs[:2]
+        self._is_whole_compiled = mode.is_compiled
         is_mixed = cell.precision in MIXED
 
         def loss(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -121,6 +134,27 @@ class NeutralModel(TorchModel):
         """Return a DataLoader of the samples."""
         return LoaderPipeline(data, self._dtype, is_pinned=not self.place.is_host, send=self._send)
 
+    @property
+    def fused_by(self) -> str:
+        """What compiles the layers of a program together."""
+        return "torch.compile" if self._is_whole_compiled else ""
+
+    def open_layer(self, case: LayerCase) -> LayerPrograms:
+        """Return one layer alone."""
+        path, dtype = case.layer.path, self._dtype
+        if self.cell.precision in MIXED:
+            sample = torch.tensor(np.ascontiguousarray(_in_order(self._sample)))
+            dtype = flowing_types(self._steps, sample.to(self.place.device), self.precision)[path]
+        return TorchLayer(
+            self._steps[path],
+            case,
+            self._trained,
+            self.place,
+            self.precision,
+            dtype,
+            is_compiled=self._is_whole_compiled,
+        )
+
     def reset(self) -> None:
         """Restore canonical weights, a fresh optimizer and the seed, all in place."""
         self.load_parameters(self._weights)
@@ -148,9 +182,8 @@ class NeutralModel(TorchModel):
         self.verified_with = tuple(words)
 
     def _convert(self, batch: Batch) -> Pair:
-        inputs = image_to_torch(batch.inputs) if batch.inputs.ndim == 4 else batch.inputs
         # torch.tensor copies, so that the data is aligned as torch's own is.
-        values = torch.tensor(np.ascontiguousarray(inputs))
+        values = torch.tensor(np.ascontiguousarray(_in_order(batch.inputs)))
         if values.is_floating_point():
             values = values.to(self._dtype)
         targets = torch.tensor(batch.targets)
@@ -167,6 +200,11 @@ class NeutralModel(TorchModel):
         if self.part_count == 1:
             return staged
         return tuple(zip(*(tensor.chunk(self.part_count) for tensor in staged), strict=True))
+
+
+def _in_order(inputs: Array) -> Array:
+    """Return inputs with the axes of images as torch has them."""
+    return image_to_torch(inputs) if inputs.ndim == 4 else inputs
 
 
 def _make_optimizer(spec: kinds.Optimizer, module: torch.nn.Module) -> torch.optim.Optimizer:

@@ -71,6 +71,23 @@ def apply(
     return outputs, moved if following is None else moved | {"key": following}
 
 
+def apply_one(
+    resolved: ResolvedLayer, params: Params, state: State, inputs: jax.Array, *, mixed: Any = None
+) -> tuple[jax.Array, Params]:
+    """Return what one layer alone gives in training, in the format that flows there, and its statistics.
+
+    Args:
+        params: its parameters, and a table that it shares.
+        state: of the whole network.
+        inputs: in the format that flows there.
+    """
+    network = _Pass(
+        {**params, **state["frozen"]}, dict(state["statistics"]), state.get("key"), True, True, mixed
+    )
+    # The workload's own input is turned into the format here, as it is in a step.
+    return network.chain((resolved,), network.cast(inputs)), network.statistics
+
+
 @dataclass
 class _Pass:
     """One pass through the network, alive while jax traces it.

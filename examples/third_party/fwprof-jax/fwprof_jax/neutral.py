@@ -11,6 +11,7 @@ import optax
 
 from fwprof.plugin import Batch, UnsupportedError, sample_shape, walk
 from fwprof.plugin import layers as kinds
+from fwprof_jax.layers import JaxLayer
 from fwprof_jax.mixed import FORMATS, with_scaled_gradients
 from fwprof_jax.model import JaxModel
 from fwprof_jax.network import apply, make_state
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from fwprof.plugin import (
         CellPlan,
         DataPipeline,
+        LayerCase,
+        LayerPrograms,
         LoadedWorkload,
         Options,
         PipelineData,
@@ -55,7 +58,8 @@ class NeutralModel(JaxModel):
         if spec is None:
             raise UnsupportedError(f"workload {workload.name} has no layers for jax to build")
         layers, has_dropout = workload.layers, not cell.is_verification
-        mixed = FORMATS.get(cell.precision)
+        mixed = self._mixed = FORMATS.get(cell.precision)
+        self._first = layers[0].path
         criterion = _criterion(spec)
 
         def loss(params: Params, state: State, batch: Pair) -> tuple[jax.Array, State]:
@@ -111,6 +115,16 @@ class NeutralModel(JaxModel):
     def pipeline(self, data: PipelineData) -> DataPipeline:
         """Return batches that threads make ahead."""
         return ThreadPipeline(data, self.convert, self.device)
+
+    @property
+    def fused_by(self) -> str:
+        """What compiles the layers of a program together."""
+        return "XLA" if self.settings()["jit"] else ""
+
+    def open_layer(self, case: LayerCase) -> LayerPrograms:
+        """Return one layer alone."""
+        is_mixed = self._mixed is not None and case.layer.path != self._first
+        return JaxLayer(self, case, self._mixed, self._mixed if is_mixed else self._dtype)
 
     def predict(self, staged: Staged) -> Array:
         """Return the logits `(batch, classes)` in inference mode."""

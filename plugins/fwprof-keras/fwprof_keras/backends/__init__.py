@@ -62,6 +62,22 @@ class Engine(Protocol):
         ...
 
 
+class LayerEngine(Protocol):
+    """F and G of one layer alone."""
+
+    def forward(self, inputs: Any) -> Any:
+        """F: the outputs, in training mode."""
+        ...
+
+    def forward_backward(self, inputs: Any, upstream: Any) -> tuple[Any, Sequence[Any], Any]:
+        """G: the outputs, the gradients of the variables in their order, that of the inputs or None."""
+        ...
+
+    def wait(self, result: Any) -> None:
+        """Return when a result is finished, without copying it."""
+        ...
+
+
 class Backend(Protocol):
     """One backend of keras, on one device."""
 
@@ -126,6 +142,23 @@ class Backend(Protocol):
 
         Args:
             sums_rows: whether the gradients of a table's rows are summed before the optimizer.
+        """
+        ...
+
+    def fused_by(self, mode: str) -> str:
+        """Return what compiles the layers of a program together in a mode of its engine; else nothing."""
+        ...
+
+    def open_layer(
+        self, model: keras.Model, part: Any, variables: Sequence[Any], *, has_input_gradient: bool
+    ) -> LayerEngine:
+        """Return F and G of a layer, executed as the model's own.
+
+        Args:
+            model: the whole one.
+            part: the layer, or a model of several.
+            variables: by which G differentiates, trained ones of the part.
+            has_input_gradient: whether it does by the inputs too.
         """
         ...
 

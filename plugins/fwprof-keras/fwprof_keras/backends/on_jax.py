@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import keras
 
     from fwprof.plugin import CellPlan, Device, Scalar
-    from fwprof_keras.backends import Engine, Result
+    from fwprof_keras.backends import Engine, LayerEngine, Result
     from fwprof_keras.data import Batches
 
     State = tuple[list[Any], list[Any], list[Any]]
@@ -110,6 +111,16 @@ class JaxBackend:
         """Return the programs as `Model.fit` would run a step: in jax.jit, unless told otherwise."""
         return JaxEngine(model)
 
+    def fused_by(self, mode: str) -> str:
+        """Return XLA where programs are compiled."""
+        return "XLA" if mode == "jit" else ""
+
+    def open_layer(
+        self, model: keras.Model, part: Any, variables: Sequence[Any], *, has_input_gradient: bool
+    ) -> LayerEngine:
+        """Return F and G in jax.jit, unless the model runs eagerly."""
+        return JaxLayer(model, part, variables, has_input_gradient=has_input_gradient)
+
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Say whether XLA raised because memory ran out."""
         return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
@@ -123,25 +134,15 @@ class JaxEngine:
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         self._state: State | None = None
-        is_compiled = bool(model.jit_compile) and not model.run_eagerly
+        is_compiled = _is_compiled(model)
         self.mode = "jit" if is_compiled else "eager"
         self.is_whole_graph = is_compiled
         self._loss_and_gradients = jax.value_and_grad(self._loss, has_aux=True)
 
-        def wrap(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-            if not is_compiled:
-                return function
-
-            def traced(*arguments: Any) -> Any:
-                _count_trace()
-                return function(*arguments)
-
-            return jax.jit(traced, **options)
-
-        self._forward = wrap(self._compute_forward)
-        self._forward_backward = wrap(self._compute_gradients)
-        self._add_gradients = wrap(self._compute_sums, donate_argnums=4)
-        self._run = wrap(self._step, donate_argnums=0)
+        self._forward = _wrap(self._compute_forward, model)
+        self._forward_backward = _wrap(self._compute_gradients, model)
+        self._add_gradients = _wrap(self._compute_sums, model, donate_argnums=4)
+        self._run = _wrap(self._step, model, donate_argnums=0)
 
     def forward(self, x: Any, y: Any, weight: Any) -> Result:
         """F: model and loss in training mode; the statistics it moved are kept."""
@@ -225,6 +226,76 @@ class JaxEngine:
         trained, _, slots = state
         trained, slots = self._model.optimizer.stateless_apply(slots, gradients, trained)
         return loss, (trained, kept, slots)
+
+
+class JaxLayer:
+    """F and G of one layer as functions of its variables, which stay what they are.
+
+    `keras.Layer.stateless_call` takes all trainable variables and gives back all others: statistics that
+    a pass moves are a result, and dropped.
+    """
+
+    def __init__(
+        self, model: keras.Model, part: Any, variables: Sequence[Any], *, has_input_gradient: bool
+    ) -> None:
+        self._part = part
+        self._has_input_gradient = has_input_gradient
+        # A stateless call hands on what it is given, also to a layer that does the same in training.
+        self._how = {"training": True} if "training" in signature(part.call).parameters else {}
+        trained = list(part.trainable_variables)
+        order = {id(variable): number for number, variable in enumerate(trained)}
+        self._places = [order[id(variable)] for variable in variables]
+        self._trained = [variable.value for variable in trained]
+        self._kept = [variable.value for variable in part.non_trainable_variables]
+        self._forward = _wrap(self._compute, model)
+        self._forward_backward = _wrap(self._differentiate, model)
+
+    def forward(self, inputs: Any) -> Any:
+        """F: the outputs."""
+        return self._forward(self._trained, self._kept, inputs)[0]
+
+    def forward_backward(self, inputs: Any, upstream: Any) -> tuple[Any, list[Any], Any]:
+        """G: outputs and every gradient."""
+        outputs, gradients, of_inputs, _ = self._forward_backward(self._trained, self._kept, inputs, upstream)
+        return outputs, [gradients[place] for place in self._places], of_inputs
+
+    def wait(self, result: Any) -> None:
+        """Return when every array is computed."""
+        jax.block_until_ready(result)  # type: ignore[no-untyped-call]  # untyped in jax
+
+    def _compute(self, trained: list[Any], kept: list[Any], inputs: Any) -> tuple[Any, list[Any]]:
+        outputs, moved = self._part.stateless_call(trained, kept, inputs, **self._how)
+        return outputs, moved
+
+    def _differentiate(
+        self, trained: list[Any], kept: list[Any], inputs: Any, upstream: Any
+    ) -> tuple[Any, list[Any], Any, list[Any]]:
+        if self._has_input_gradient:
+            outputs, pull, moved = jax.vjp(
+                lambda trained, inputs: self._compute(trained, kept, inputs), trained, inputs, has_aux=True
+            )
+            gradients, of_inputs = pull(upstream)
+            return outputs, gradients, of_inputs, moved
+        outputs, pull, moved = jax.vjp(
+            lambda trained: self._compute(trained, kept, inputs), trained, has_aux=True
+        )
+        return outputs, pull(upstream)[0], None, moved
+
+
+def _is_compiled(model: keras.Model) -> bool:
+    return bool(model.jit_compile) and not model.run_eagerly
+
+
+def _wrap(function: Callable[..., Any], model: keras.Model, **options: Any) -> Callable[..., Any]:
+    """Return a function as the model runs its own: in jax.jit, unless told otherwise."""
+    if not _is_compiled(model):
+        return function
+
+    def traced(*arguments: Any) -> Any:
+        _count_trace()
+        return function(*arguments)
+
+    return jax.jit(traced, **options)
 
 
 def _read(name: str) -> Scalar:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import keras
 
     from fwprof.plugin import CellPlan, Device, Scalar
-    from fwprof_keras.backends import Engine, Result
+    from fwprof_keras.backends import Engine, LayerEngine, Result
     from fwprof_keras.data import Batches
 
 _traced = 0
@@ -128,6 +128,18 @@ class TensorflowBackend:
         """Return the programs as `Model.fit` would run a step: in tf.function unless run_eagerly."""
         return TensorflowEngine(model, sums_rows=sums_rows)
 
+    def fused_by(self, mode: str) -> str:
+        """Return XLA, or tensorflow's own passes over a graph."""
+        return {"jit": "XLA", "function": "grappler"}.get(mode, "")
+
+    def open_layer(
+        self, model: keras.Model, part: Any, variables: Sequence[Any], *, has_input_gradient: bool
+    ) -> LayerEngine:
+        """Return F and G in tf.function, unless the model runs eagerly."""
+        layer = TensorflowLayer(model, part, variables, has_input_gradient=has_input_gradient)
+        layer.is_host = self._is_host
+        return layer
+
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Say whether TensorFlow raised because memory ran out."""
         return isinstance(error, tf.errors.ResourceExhaustedError)
@@ -150,25 +162,10 @@ class TensorflowEngine:
         self.is_whole_graph = not is_eager
         self.has_phases = is_eager
 
-        def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
-            if is_eager:
-                return function
-
-            def traced(*arguments: Any) -> Any:
-                _count_trace()
-                return function(*arguments)
-
-            # XLA compiles each shape by itself: traced by itself too, it is counted.
-            is_compiled = bool(model.jit_compile)
-            graph: Callable[..., Any] = tf.function(
-                traced, jit_compile=is_compiled, reduce_retracing=not is_compiled
-            )
-            return graph
-
-        self._forward = wrap(self._loss)
-        self._forward_backward = wrap(self._loss_and_gradients)
-        self._add_gradients = wrap(self._loss_and_sums)
-        self._run = wrap(self._step)
+        self._forward = _wrap(self._loss, model)
+        self._forward_backward = _wrap(self._loss_and_gradients, model)
+        self._add_gradients = _wrap(self._loss_and_sums, model)
+        self._run = _wrap(self._step, model)
 
     def forward(self, x: Any, y: Any, weight: Any) -> Result:
         """F: model and loss in training mode."""
@@ -227,6 +224,55 @@ class TensorflowEngine:
         loss, gradients = self._loss_and_gradients(x, y, weight)
         self._model.optimizer.apply(gradients, self._model.trainable_variables)
         return loss
+
+
+class TensorflowLayer:
+    """F and G of one layer."""
+
+    is_host = True
+
+    def __init__(
+        self, model: keras.Model, part: Any, variables: Sequence[Any], *, has_input_gradient: bool
+    ) -> None:
+        self._part = part
+        self._variables = [variable.value for variable in variables]
+        self._has_input_gradient = has_input_gradient
+        self.forward = _wrap(self._compute, model)
+        self.forward_backward = _wrap(self._differentiate, model)
+
+    def wait(self, result: Any) -> None:  # noqa: ARG002 (tensorflow waits for a device)
+        """Return when everything submitted is finished; on the host it is when a call returns."""
+        if not self.is_host:
+            tf.test.experimental.sync_devices()
+
+    def _compute(self, inputs: Any) -> Any:
+        return self._part(inputs, training=True)
+
+    def _differentiate(self, inputs: Any, upstream: Any) -> tuple[Any, list[Any], Any]:
+        with tf.GradientTape() as tape:
+            if self._has_input_gradient:
+                tape.watch(inputs)
+            outputs = self._part(inputs, training=True)
+        sources = [*self._variables, *([inputs] if self._has_input_gradient else [])]
+        # Outputs are returned too: what is not, a graph does not compute.
+        gradients = tape.gradient(outputs, sources, output_gradients=upstream)
+        of_inputs = gradients.pop() if self._has_input_gradient else None
+        return outputs, [tf.convert_to_tensor(each) for each in gradients], of_inputs
+
+
+def _wrap(function: Callable[..., Any], model: keras.Model) -> Callable[..., Any]:
+    """Return a function as the model runs its own: in tf.function, unless it runs eagerly."""
+    if model.run_eagerly:
+        return function
+
+    def traced(*arguments: Any) -> Any:
+        _count_trace()
+        return function(*arguments)
+
+    # XLA compiles each shape by itself: traced by itself too, it is counted.
+    is_compiled = bool(model.jit_compile)
+    graph: Callable[..., Any] = tf.function(traced, jit_compile=is_compiled, reduce_retracing=not is_compiled)
+    return graph
 
 
 def _count_trace() -> None:

@@ -10,12 +10,12 @@ import torch
 from fwprof.plugin import PluginUnavailableError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import keras
 
     from fwprof.plugin import CellPlan, Device, Scalar
-    from fwprof_keras.backends import Engine, Result
+    from fwprof_keras.backends import Engine, LayerEngine, Result
     from fwprof_keras.data import Batches
 
 _MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
@@ -123,6 +123,19 @@ class TorchBackend:
             )
         return TorchEngine(model)
 
+    def fused_by(self, mode: str) -> str:  # noqa: ARG002 (every mode is eager)
+        """Return nothing: no two layers are compiled together."""
+        return ""
+
+    def open_layer(
+        self, model: keras.Model, part: Any, variables: Sequence[Any], *, has_input_gradient: bool
+    ) -> LayerEngine:
+        """Return F and G, run eagerly."""
+        del model  # as every backend takes it
+        layer = TorchLayer(part, variables, has_input_gradient=has_input_gradient)
+        layer.wait = self.wait
+        return layer
+
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Say whether torch raised because memory ran out."""
         if isinstance(error, torch.OutOfMemoryError):
@@ -196,3 +209,31 @@ class TorchEngine:
     def _gradients(self) -> list[torch.Tensor]:
         tensors = [variable.value for variable in self._variables]
         return [torch.zeros_like(each) if each.grad is None else each.grad for each in tensors]
+
+
+class TorchLayer:
+    """F and G of one layer."""
+
+    wait: Callable[[Any], None]
+
+    def __init__(self, part: Any, variables: Sequence[Any], *, has_input_gradient: bool) -> None:
+        self._part = part
+        self._tensors = [variable.value for variable in variables]
+        self._has_input_gradient = has_input_gradient
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """F: the outputs, with what a backward pass needs."""
+        outputs: torch.Tensor = self._part(inputs.requires_grad_(self._has_input_gradient), training=True)
+        return outputs
+
+    def forward_backward(
+        self, inputs: torch.Tensor, upstream: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor | None]:
+        """G: clear gradients, outputs, every gradient."""
+        inputs.grad = None
+        for tensor in self._tensors:
+            tensor.grad = None
+        outputs = self.forward(inputs)
+        torch.autograd.backward(outputs, upstream)
+        gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._tensors]
+        return outputs.detach(), gradients, inputs.grad
