@@ -42,7 +42,10 @@ def memory_sections(cells: Sequence[CellSummary], names: CellNames) -> list[Sect
     columns = [
         *(Column(key, "left", is_key=True) for key in keys),
         Column("total = import + work", "left"),
-        *(Column(titles[name], starts_part=name in ("tensor_first_step_peak", "parameter_memory")) for name in shown),
+        *(
+            Column(titles[name], starts_part=name in ("tensor_first_step_peak", "parameter_memory"))
+            for name in shown
+        ),
     ]
     rows = [
         (

@@ -7,6 +7,7 @@ from fwprof.records import CellPlan
 from fwprof.testing.conformance.cases import load_case, with_hologram
 from fwprof.testing.conformance.framework_formats import FORMAT_CHECKS
 from fwprof.testing.conformance.framework_guards import GUARD_CHECKS
+from fwprof.testing.conformance.framework_memory import MEMORY_CHECKS
 from fwprof.testing.conformance.framework_model import MODEL_CHECKS
 from fwprof.testing.conformance.framework_pipeline import PIPELINE_CHECKS
 from fwprof.testing.conformance.framework_precision import PRECISION_CHECKS
@@ -150,6 +151,7 @@ FRAMEWORK_CHECKS = (
     *PIPELINE_CHECKS,
     *SETTINGS_CHECKS,
     *PRECISION_CHECKS,
+    *MEMORY_CHECKS,
     *VERIFICATION_CHECKS,
     *GUARD_CHECKS,
 )

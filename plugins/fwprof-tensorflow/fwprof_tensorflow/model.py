@@ -7,7 +7,7 @@ variables are read and programs run; all else is here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +107,16 @@ class TensorFlowModel(ABC):
     @abstractmethod
     def restore(self, path: Path) -> None:
         """Read what `save` wrote."""
+
+    @property
+    @abstractmethod
+    def optimizer_variables(self) -> Sequence[Any]:
+        """What the optimizer keeps from step to step."""
+
+    @property
+    def shown_variables(self) -> Sequence[Any]:
+        """Variables of parameters and batch statistics."""
+        return [slot.variable for slot in self._slots.values()]
 
     def parameters(self) -> Mapping[str, Array]:
         """Return copies of parameters and batch statistics by canonical name."""
