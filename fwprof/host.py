@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fwprof.records import HostCounters, Reading
+from fwprof.records import HostCounters
 
 if TYPE_CHECKING:
     from fwprof.contracts import PeakKernels
@@ -198,8 +198,10 @@ def forget_peak(root: Path = ROOT) -> bool:
     finally:
         os.close(descriptor)
     after, resident = peak_bytes(root), resident_bytes(root)
+    if before is None or after is None or resident is None:
+        return False
     # A kernel may take the order and do nothing. Its counts lag by pages it keeps for each CPU.
-    return None not in (before, after, resident) and after <= max(resident + COUNT_LAG, before - COUNT_LAG)
+    return after <= max(resident + COUNT_LAG, before - COUNT_LAG)
 
 
 def children_bytes(root: Path = ROOT) -> int:

@@ -69,7 +69,7 @@ class MemoryMeter:
         self._samples += 1
 
     def stop(self) -> Mapping[str, Reading]:
-        """Return `host_peak`, of all windows and what was before, and `host_steady_peak`, of this one; bytes."""
+        """Return, in bytes, `host_peak` of all windows and before, and `host_steady_peak` of this one."""
         self.sample()
         own = host.peak_bytes(self._root)
         if own is None:

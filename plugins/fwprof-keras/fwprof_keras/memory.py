@@ -6,6 +6,7 @@ allocator, its profiler, or the plan of a compiled program.
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 _KEPT = "what the backend keeps of the forward pass for the backward pass"
 _PASSES = "the most that program G held besides what was there before and its gradients"
-_STEP = "parameters, statistics, optimizer state and one batch, by their sizes, + the most that a steady step held besides"
+_STEP = (
+    "parameters, statistics, optimizer state and one batch, by their sizes, + the most that a steady step "
+    "held besides"
+)
 _PLANNED_PASSES = "XLA's plan of program G: its temporary buffers; gradients are its results, and not in them"
 _PLANNED_STEP = "XLA's plan of the step: arguments + results + temporary − shared"
 
@@ -96,7 +100,7 @@ def _peak(model: KerasModel, staged: Staged, sizes: Mapping[str, int]) -> Readin
     engine.release()
     try:
         # Of a batch in parts each is a step of keras's own.
-        most = max(backend.watch(lambda part=part: engine.run(*part))[1] for part in staged)
+        most = max(backend.watch(partial(engine.run, *part))[1] for part in staged)
     except ValueError as error:
         return _nothing(str(error))
     batch = _size(tensor for part in staged for tensor in _leaves(part))

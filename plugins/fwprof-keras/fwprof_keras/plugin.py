@@ -91,8 +91,9 @@ def measure(model: Model | None) -> Sequence[Meter]:
     from fwprof_keras.memory import PeakMeter
     from fwprof_keras.model import KerasModel
 
-    has_peak = isinstance(model, KerasModel) and model.backend.has_peak
-    return (PeakMeter(model.backend),) if has_peak else ()
+    if not isinstance(model, KerasModel) or not model.backend.has_peak:
+        return ()
+    return (PeakMeter(model.backend),)
 
 
 @hookimpl

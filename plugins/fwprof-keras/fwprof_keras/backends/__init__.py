@@ -77,8 +77,11 @@ class Backend(Protocol):
     name: str
     notable: Sequence[str]
     """Names of its settings that a reader wants to see first."""
-    watched_by: str
-    """By what `watch` counts."""
+
+    @property
+    def watched_by(self) -> str:
+        """By what `watch` counts."""
+        ...
 
     @property
     def has_peak(self) -> bool:

@@ -260,7 +260,7 @@ class TensorflowEngine:
     def release(self) -> None:
         """Do nothing: the variables hold the state."""
 
-    def plan(self, x: Any, y: Any, weight: Any) -> None:  # noqa: ARG002 (as every engine takes them)
+    def plan(self, x: Any, y: Any, weight: Any) -> None:
         """Return nothing: tensorflow tells no plan of a function's memory."""
 
     def take(self) -> None:

@@ -217,7 +217,7 @@ class TorchEngine:
         """Drop the gradients; the variables hold the state."""
         self._model.zero_grad()
 
-    def plan(self, x: Any, y: Any, weight: Any) -> None:  # noqa: ARG002 (as every engine takes them)
+    def plan(self, x: Any, y: Any, weight: Any) -> None:
         """Return nothing: torch runs eagerly here."""
 
     def take(self) -> None:
