@@ -15,8 +15,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 FEATURES, UNITS, CLASSES, BATCH = 30, 20, 6, 8
 PARAMETERS = 4 * (FEATURES * UNITS + UNITS + UNITS * CLASSES + CLASSES)
 NAMES = ("parameter_memory", "gradient_memory", "optimizer_memory")
-COUNTERS = {"tensorflow": 8 + 4, "torch": 8 + 4, "jax": 4 + 4}
-"""Keras counts steps in an integer and keeps the learning rate; jax has no 64-bit integers here."""
+COUNTERS = {"tensorflow": 8 + 4, "torch": 4 + 4, "jax": 4 + 4}
+"""Keras counts steps in an integer, of 64 bits on tensorflow alone, and keeps the learning rate."""
 
 
 def perceptron(**changes):
