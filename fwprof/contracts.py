@@ -304,6 +304,11 @@ class Programs(Protocol):
     framework's own, over the workload's batches, and returns when they are finished. The core
     times it apart, as `api_time.<name>`.
 
+    And `memory(staged)`, which returns name → `Reading` in bytes of what a step's memory is made of, after
+    training steps were taken: `parameter_memory`, `gradient_memory`, `optimizer_memory` and
+    `activation_memory` (docs/reference/memory.md), null with the reason where the framework cannot say;
+    and `tensor_peak`, where no meter can read it. It may run any program, and is never timed.
+
     F and G leave parameters and optimizer state as they were; they may change batch statistics
     and random state. A result stays valid until the next call.
     """

@@ -10,17 +10,19 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fwprof.records import HostCounters, Reading
+from fwprof.records import HostCounters
 
 if TYPE_CHECKING:
     from fwprof.contracts import PeakKernels
 
 ROOT = Path("/")
 NO_PROC = "this system has no /proc as Linux has it"
+COUNT_LAG = 2**20
+"""Bytes by which the kernel's count of resident memory may be behind."""
 
 
 class HostProbe:
@@ -170,44 +172,43 @@ def _slow_process_cpu_ns(pid: int) -> int | None:
     return int((times.user + times.system) * 1e9)
 
 
-class MemoryMeter:
-    """The peak memory of this process and its children, import and build included.
+def peak_bytes(root: Path = ROOT) -> int | None:
+    """Return the most memory of this process that was resident at once; None: not readable here.
 
-    The children's shared pages are split among those who share them (PSS), and are seen only at
-    `sample` (10 Hz).
+    Since it began, or since `forget_peak`. Source: Linux, Documentation/filesystems/proc.rst, VmHWM.
     """
+    return _kib(_text(root / "proc/self/status"), "VmHWM")
 
-    passes: Sequence[str] = ("memory",)
 
-    def __init__(self, root: Path = ROOT) -> None:
-        self._proc = root / "proc"
-        self._children_peak_bytes = 0
-        self._sample_count = 0
+def forget_peak(root: Path = ROOT) -> bool:
+    """Let the peak of this process begin anew at what is resident now; say whether the kernel did so.
 
-    def start(self) -> None:
-        """Begin: children are counted from here on, this process since its first instruction."""
-        self._children_peak_bytes = 0
-        self._sample_count = 0
-        self.sample()
+    Source: Linux, Documentation/filesystems/proc.rst §3.3: "To reset the peak resident set size
+    ("high water mark") to the process's current value: echo 5 > /proc/PID/clear_refs".
+    """
+    before = peak_bytes(root)
+    try:
+        descriptor = os.open(root / "proc/self/clear_refs", os.O_WRONLY)
+    except OSError:
+        return False
+    try:
+        os.write(descriptor, b"5")
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    after, resident = peak_bytes(root), resident_bytes(root)
+    if before is None or after is None or resident is None:
+        return False
+    # A kernel may take the order and do nothing. Its counts lag by pages it keeps for each CPU.
+    return after <= max(resident + COUNT_LAG, before - COUNT_LAG)
 
-    def sample(self) -> None:
-        """Look at the children once."""
-        children = _descendants(os.getpid(), self._proc)
-        total = sum(_kib(_text(self._proc / f"{pid}/smaps_rollup"), "Pss") or 0 for pid in children)
-        self._children_peak_bytes = max(self._children_peak_bytes, total)
-        self._sample_count += 1
 
-    def stop(self) -> Mapping[str, Reading]:
-        """Return `host_peak` in bytes."""
-        self.sample()
-        own = _kib(_text(self._proc / "self/status"), "VmHWM")
-        if own is None:
-            return {"host_peak": Reading(value=None, unit="bytes", reason=NO_PROC)}
-        basis = (
-            f"this process's VmHWM ({own}) + largest sum of its children's PSS "
-            f"({self._children_peak_bytes}, in {self._sample_count} samples)"
-        )
-        return {"host_peak": Reading(value=own + self._children_peak_bytes, unit="bytes", basis=basis)}
+def children_bytes(root: Path = ROOT) -> int:
+    """Return the memory of this process's descendants; pages they share are split among them (PSS)."""
+    proc = root / "proc"
+    children = _descendants(os.getpid(), proc)
+    return sum(_kib(_text(proc / f"{pid}/smaps_rollup"), "Pss") or 0 for pid in children)
 
 
 def resident_bytes(root: Path = ROOT) -> int | None:

@@ -212,6 +212,18 @@ METRICS = _table(
         kind="derived",
     ),
     Metric(
+        name="host_first_step_peak",
+        unit="bytes",
+        better="lower",
+        meaning="peak resident memory of the process group in the first two steps, compilation included",
+    ),
+    Metric(
+        name="host_steady_peak",
+        unit="bytes",
+        better="lower",
+        meaning="the same in later steps: what the allocator kept of the first ones is in it",
+    ),
+    Metric(
         name="pipeline_peak",
         unit="bytes",
         better="lower",
@@ -234,6 +246,37 @@ METRICS = _table(
         unit="bytes",
         better="neither",
         meaning="peak of tensors by the framework's own count, whose basis differs: never compared",
+    ),
+    Metric(
+        name="tensor_first_step_peak",
+        unit="bytes",
+        better="neither",
+        meaning="the same in the first two steps, where the framework can count anew from step to step",
+    ),
+    Metric(
+        name="parameter_memory",
+        unit="bytes",
+        better="neither",
+        meaning="the framework's tensors of parameters, frozen ones too, and of batch statistics",
+    ),
+    Metric(
+        name="gradient_memory",
+        unit="bytes",
+        better="neither",
+        meaning="the gradients as they are after a backward pass (program G)",
+    ),
+    Metric(
+        name="optimizer_memory",
+        unit="bytes",
+        better="neither",
+        meaning="what the optimizer keeps from step to step: moments, counters",
+    ),
+    Metric(
+        name="activation_memory",
+        unit="bytes",
+        better="neither",
+        meaning="what the forward pass keeps for the backward pass, or what both hold besides the tensors "
+        "above; the basis says which: never compared",
     ),
     Metric(
         name="utilisation",

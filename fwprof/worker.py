@@ -57,6 +57,7 @@ class Worker:
         self._meters: Sequence[Meter] = ()
         self._inputs = Path()
         self._host_import: Reading | None = None
+        self._first_steps: Mapping[str, Reading] = {}
         self.is_over = False
 
     def serve(self, order: frames.Order) -> None:
@@ -131,10 +132,12 @@ class Worker:
 
     def _open(self, order: frames.Open) -> None:
         from fwprof import host
+        from fwprof.execution.memory import over_first_steps
 
         cell = order.cell
         built = self._build(cell, Path(order.inputs), Path(order.cache))
-        self._meters = [*self._find_meters(built.model, order.passes), *self._host_meters(order.passes)]
+        # The host's own stops first: what others need to read is not the training's.
+        self._meters = [*self._host_meters(order.passes), *self._find_meters(built.model, order.passes)]
         description = built.describe()
         self._send(frames.Described(description=description))
 
@@ -150,7 +153,9 @@ class Worker:
             trained=trained or None,
             kinds=len(self._staged) if cell.workload.spec and is_trimmed(cell.workload.spec) else 1,
         )
-        startup = self._session.first_steps(built.import_ns, built.build_ns)
+        memory = [meter for meter in self._meters if "memory" in order.passes and "memory" in meter.passes]
+        with over_first_steps(memory) as self._first_steps:
+            startup = self._session.first_steps(built.import_ns, built.build_ns)
         # A framework that compiles at the first call knows only now what it made of the model.
         if (described := built.describe()) != description:
             self._send(frames.Described(description=described))
@@ -220,9 +225,9 @@ class Worker:
         return [meter for meter in meters if set(passes) & set(meter.passes)]
 
     def _host_meters(self, passes: Sequence[str]) -> list[Meter]:
-        from fwprof import host
+        from fwprof.execution.host_memory import MemoryMeter
 
-        return [host.MemoryMeter()] if "memory" in passes and self._is_isolated else []
+        return [MemoryMeter()] if "memory" in passes and self._is_isolated else []
 
     def _run_block(self, order: frames.RunBlock) -> None:
         if self._stage != "block" and self._is_isolated:
@@ -239,13 +244,16 @@ class Worker:
         self._send(frames.BlockDone(block=block))
 
     def _take_readings(self, order: frames.TakeReadings) -> None:
+        from fwprof.execution.memory import by_category
         from fwprof.execution.passes import take_readings
 
         self._enter("energy" if order.pass_name == "energy" else "memory")
         meters = [meter for meter in self._meters if order.pass_name in meter.passes]
         readings = take_readings(self._opened.programs, self._staged, meters, order.seconds, order.rate_hz)
         if order.pass_name == "memory" and self._host_import is not None:
-            readings["host_import"] = self._host_import
+            readings = {**readings, **self._first_steps, "host_import": self._host_import}
+        if order.by_category:
+            readings |= by_category(self._opened.programs, self._staged[0])
         self._send(frames.Readings(pass_name=order.pass_name, readings=readings))
 
     def _train(self, epochs: int) -> None:

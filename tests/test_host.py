@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fwprof import host
-from fwprof.contracts import Meter, PeakKernels
+from fwprof.contracts import PeakKernels
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
 
@@ -210,71 +210,6 @@ def test_a_process_name_with_parentheses_does_not_shift_the_fields(tmp_path: Pat
     (tmp_path / "proc/self").mkdir()
     (tmp_path / "proc/self/stat").write_text("")
     assert host.process_group_members(40, tmp_path) == (50,)
-
-
-def memory_proc(root: Path, children_kib: dict[int, int]) -> None:
-    folder = root / "proc/self"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "status").write_text("Name:\tx\nVmHWM:\t    1000 kB\nVmRSS:\t     600 kB\n")
-    for pid, kib in children_kib.items():
-        process_stat(root, pid, "child", "S", os.getpid(), 1)
-        (root / f"proc/{pid}/smaps_rollup").write_text(f"00-ff ---p [rollup]\nRss: 9 kB\nPss: {kib} kB\n")
-
-
-def test_the_peak_is_this_process_and_the_most_its_children_held_at_once(tmp_path: Path) -> None:
-    meter = host.MemoryMeter(tmp_path)
-    memory_proc(tmp_path, {70: 10, 71: 20})
-    meter.start()
-    memory_proc(tmp_path, {70: 100, 71: 200})
-    process_stat(tmp_path, 72, "grandchild", "S", 71, 1)
-    (tmp_path / "proc/72/smaps_rollup").write_text("Pss: 5 kB\n")
-    meter.sample()
-    memory_proc(tmp_path, {70: 1, 71: 1})
-    reading = meter.stop()["host_peak"]
-    assert reading.value == (1000 + 305) * 1024
-    assert reading.unit == "bytes"
-    assert "VmHWM" in reading.basis
-
-
-def test_a_second_window_forgets_the_children_of_the_first(tmp_path: Path) -> None:
-    meter = host.MemoryMeter(tmp_path)
-    memory_proc(tmp_path, {70: 100})
-    meter.start()
-    meter.stop()
-    memory_proc(tmp_path, {70: 1})
-    meter.start()
-    assert meter.stop()["host_peak"].value == 1001 * 1024
-
-
-def test_without_proc_the_peak_is_null_with_its_reason(tmp_path: Path) -> None:
-    meter = host.MemoryMeter(tmp_path)
-    meter.start()
-    reading = meter.stop()["host_peak"]
-    assert reading.value is None
-    assert reading.reason == "this system has no /proc as Linux has it"
-
-
-@on_linux
-def test_the_real_peak_is_at_least_what_is_resident() -> None:
-    meter = host.MemoryMeter()
-    assert isinstance(meter, Meter)
-    meter.start()
-    peak = meter.stop()["host_peak"].value
-    resident = host.resident_bytes()
-    assert resident is not None
-    assert peak is not None
-    # The kernel's count lags by pages it keeps for each CPU.
-    assert peak >= resident - 2**20
-
-
-@on_linux
-def test_a_real_child_adds_to_the_peak(sleeper: subprocess.Popen[bytes]) -> None:
-    meter = host.MemoryMeter()
-    meter.start()
-    reading = meter.stop()["host_peak"]
-    own = int(reading.basis.partition("(")[2].partition(")")[0])
-    assert reading.value is not None
-    assert reading.value > own
 
 
 def test_resident_memory_is_known_without_proc(tmp_path: Path) -> None:

@@ -336,9 +336,10 @@ def _repeated(name: str, subject: Subject, single: MetricValue) -> MetricValue:
 def _reading(name: str, reading: Reading | None) -> MetricValue:
     if reading is None:
         return _null(name, "not measured in this run")
+    basis = reading.basis or None
     if reading.value is None:
-        return MetricValue(unit=reading.unit, reason=reading.reason or "not measured")
-    return MetricValue(unit=reading.unit, value=reading.value)
+        return MetricValue(unit=reading.unit, reason=reading.reason or "not measured", basis=basis)
+    return MetricValue(unit=reading.unit, value=reading.value, basis=basis)
 
 
 def _series(

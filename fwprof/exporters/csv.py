@@ -37,6 +37,7 @@ FIGURES = (
     "p10",
     "count",
     "reason",
+    "basis",
 )
 """Columns of cells.csv. `value` is the p50 where there is a series; lists are joined by spaces."""
 
@@ -146,6 +147,7 @@ def _figures(summary: RunSummary) -> Iterator[Row]:
                 metric.p10,
                 metric.count,
                 metric.reason,
+                metric.basis,
             )
 
 

@@ -48,8 +48,9 @@ def measure_resources(context: RunContext, cells: Sequence[CellPlan], process: i
         context: the run.
         cells: start and take up memory side by side, which changes neither's; the energy of a
             machine is read while one of them works.
-        process: how many processes of each cell came before. Those after the first read memory alone,
-            which differs from process to process; energy is a mean over seconds of steps.
+        process: how many processes of each cell came before. Those after the first read peaks of memory
+            alone, which differ from process to process; sizes of tensors do not, and energy is a mean over
+            seconds of steps.
     """
     workers = [context.open_worker(cell, nth_journal(MEMORY, process), session=process) for cell in cells]
     try:
@@ -62,7 +63,9 @@ def measure_resources(context: RunContext, cells: Sequence[CellPlan], process: i
             for worker in workers:
                 context.begin_to_open(worker, ("memory", "energy"))
             opened = [worker for worker in workers if worker.hear(frames.Ready) is not None]
-            memory = frames.TakeReadings(pass_name="memory", seconds=MEMORY_SECONDS, rate_hz=SAMPLE_HZ)
+            memory = frames.TakeReadings(
+                pass_name="memory", seconds=MEMORY_SECONDS, rate_hz=SAMPLE_HZ, by_category=process == 0
+            )
             for worker in opened:
                 worker.tell(memory)
             for worker in opened:

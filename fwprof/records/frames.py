@@ -80,6 +80,8 @@ class TakeReadings(OrderBase, frozen=True, kw_only=True, tag="take_readings"):
     pass_name: str
     seconds: float
     rate_hz: float
+    by_category: bool = False
+    """Afterwards also what the memory is made of, for which the framework may run further programs."""
 
 
 class Train(OrderBase, frozen=True, kw_only=True, tag="train"):

@@ -26,3 +26,5 @@ class MetricValue(Record, frozen=True, kw_only=True, omit_defaults=True):
     value: float | int | None = None
     reason: str | None = None
     """Why there is no value."""
+    basis: str | None = None
+    """What exactly was counted, where that differs between sources."""

@@ -18,6 +18,7 @@ from fwprof.report.compiled import compiled_rows
 from fwprof.report.equivalence import equivalence_table
 from fwprof.report.layers import layer_sections
 from fwprof.report.layout import Facts, Line, Section
+from fwprof.report.memory import memory_sections
 from fwprof.report.names import CellNames, chosen_name, data_text
 from fwprof.report.origin import origin_rows
 from fwprof.report.pipeline import pipeline_sections
@@ -69,6 +70,7 @@ def report(result: RunResult, summary: RunSummary, *, has_blocks: bool = True) -
         Facts(tuple(facts)),
         *step_table(cells, names),
         *resource_sections(cells, names),
+        *memory_sections(cells, names),
         *pipeline_sections(cells, names),
         *batch_sections(cells, names, result.plan.request.find_max_batch),
         *comparison_sections(msgspec.structs.replace(summary, cells=tuple(cells)), names),

@@ -48,7 +48,7 @@ def step_table(cells: Sequence[CellSummary], names: CellNames) -> list[Section]:
             "–" if cell.batch_size is None else str(cell.batch_size),
             *_times(cell, units[cell.workload]),
             _rate(cell.metrics.get("throughput")),
-            _memory(cell),
+            memory_of(cell),
             *(_single_time(cell, name) for name in _STARTUP),
         )
         for cell in measured
@@ -91,7 +91,8 @@ def _rate(metric: MetricValue | None) -> str:
     return "–" if metric is None or value is None else figures.count(value, metric.ci95)
 
 
-def _memory(cell: CellSummary) -> str:
+def memory_of(cell: CellSummary) -> str:
+    """Write total = import + work."""
     peak, before = value_of(cell, "host_peak"), value_of(cell, "host_import")
     if peak is None:
         return figures.NOT_MEASURED

@@ -34,6 +34,7 @@ from fwprof.plugin import (
     PeakKernels,
     PipelineData,
     Programs,
+    Reading,
     Versions,
     hookimpl,
 )
@@ -43,6 +44,7 @@ from fwprof.testing.clock import FakeClock, Phases
 from fwprof.testing.fake_formats import formats_of, restore_state, save_state
 from fwprof.testing.fake_kernels import FakeKernels
 from fwprof.testing.fake_layers import FakeLayer
+from fwprof.testing.fake_memory import FirstStep, read_memory
 from fwprof.testing.fake_meter import CountingMeter
 from fwprof.testing.fake_pipeline import FakePipeline
 from fwprof.testing.native_network import make_native_workload
@@ -68,6 +70,8 @@ class FakeOptions(Record, frozen=True, kw_only=True):
     """What its own training loop `fit` adds to each step; None: it has no loop."""
     hold_bytes: int = 0
     """Memory that the model takes besides its values."""
+    first_step_bytes: int = 0
+    """Memory that the first step takes and gives back."""
     slow: float = 1.0
     """Factor on every phase."""
     jitter: float = 0.0
@@ -239,6 +243,7 @@ class FakePrograms:
     def __init__(self, model: FakeModel) -> None:
         self.model = model
         self._pipeline = cycle(model.workload.batches)
+        self._first_step = FirstStep(read_options(model.cell).first_step_bytes)
 
     def forward(self, staged: Batch) -> Outcome:
         """F: the loss in training mode."""
@@ -254,6 +259,7 @@ class FakePrograms:
     def run(self, staged: Batch) -> Outcome:
         """S: G and the update."""
         self.model.compile_for("run", staged)
+        self._first_step.take()
         outcome = self._differentiate(staged)
         with self.model.phases.lasting("update"):
             self.model.update.apply(self.model.network.values, outcome.gradients or {})
@@ -274,6 +280,10 @@ class FakePrograms:
     def api(self) -> Mapping[str, Callable[[int], None]]:
         """Return the training loop, where the option `loop_us` asks for one."""
         return {"fit": self._fit} if read_options(self.model.cell).loop_us is not None else {}
+
+    def memory(self, staged: Batch) -> Mapping[str, Reading]:
+        """Return the bytes of the arrays, by what each is for."""
+        return read_memory(self.model, self.forward_backward(staged))
 
     def _fit(self, steps: int) -> None:
         for batch in islice(cycle(self.model.workload.batches), steps):

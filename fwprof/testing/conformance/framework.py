@@ -8,6 +8,7 @@ from fwprof.testing.conformance.cases import load_case, with_hologram
 from fwprof.testing.conformance.framework_formats import FORMAT_CHECKS
 from fwprof.testing.conformance.framework_guards import GUARD_CHECKS
 from fwprof.testing.conformance.framework_layers import LAYER_CHECKS
+from fwprof.testing.conformance.framework_memory import MEMORY_CHECKS
 from fwprof.testing.conformance.framework_model import MODEL_CHECKS
 from fwprof.testing.conformance.framework_pipeline import PIPELINE_CHECKS
 from fwprof.testing.conformance.framework_precision import PRECISION_CHECKS
@@ -152,6 +153,7 @@ FRAMEWORK_CHECKS = (
     *LAYER_CHECKS,
     *SETTINGS_CHECKS,
     *PRECISION_CHECKS,
+    *MEMORY_CHECKS,
     *VERIFICATION_CHECKS,
     *GUARD_CHECKS,
 )

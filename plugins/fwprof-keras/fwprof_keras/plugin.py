@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 from fwprof.plugin import PluginUnavailableError, hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fwprof.plugin import (
         CellPlan,
         Device,
         LoadedWorkload,
+        Meter,
         Model,
         Options,
         PeakKernels,
@@ -78,6 +81,19 @@ def train_step(model: Model) -> Programs:
     if not isinstance(model, KerasModel):
         raise TypeError(f"train_step got a {type(model).__name__}, not a model of this plugin")
     return open_programs(model)
+
+
+@hookimpl
+def measure(model: Model | None) -> Sequence[Meter]:
+    """Return a meter of the backend's allocator, where it keeps a peak."""
+    if model is None:
+        return ()
+    from fwprof_keras.memory import PeakMeter
+    from fwprof_keras.model import KerasModel
+
+    if not isinstance(model, KerasModel) or not model.backend.has_peak:
+        return ()
+    return (PeakMeter(model.backend),)
 
 
 @hookimpl

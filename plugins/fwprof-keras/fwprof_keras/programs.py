@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from fwprof_keras.memory import read_memory
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from fwprof.plugin import Gradients
+    from fwprof.plugin import Gradients, Reading
     from fwprof_keras.backends import Result, Staged
     from fwprof_keras.model import KerasModel
 
@@ -73,6 +75,11 @@ class KerasPrograms:
     def next_batch(self) -> Staged:
         """D: fetch one batch and stage it."""
         return self._model.next_batch()
+
+    def memory(self, staged: Staged) -> Mapping[str, Reading]:
+        """Return the memory of a step by category; runs programs untimed."""
+        _, gradients, _ = self.forward_backward(staged)
+        return read_memory(self._model, staged, gradients or ())
 
     def api(self) -> Mapping[str, Callable[[int], None]]:
         """Return `train_on_batch` and `fit`: name → a function that trains so many steps."""

@@ -1,6 +1,6 @@
 """A neutral workload as tensorflow 1 has it: one static graph, built before a session runs it.
 
-Owns the graph, its session and its programs. Knows the layers of perceptrons and plain
+Owns the graph and its session. Knows the layers of perceptrons and plain
 convolutional networks.
 """
 
@@ -16,7 +16,7 @@ import tensorflow as tf
 from fwprof.plugin import Format, PipelineData, ResolvedLayer, UnsupportedError, walk
 from fwprof.plugin import layers as kinds
 from fwprof_tensorflow.formats import no_whole_models
-from fwprof_tensorflow.layout import read_gradient
+from fwprof_tensorflow.graph_programs import GraphPrograms
 from fwprof_tensorflow.model import TensorFlowModel
 from fwprof_tensorflow.network import gelu_in_float64
 from fwprof_tensorflow.neutral import differences, load_data
@@ -27,14 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from fwprof.plugin import Batch, Gradients, LoadedWorkload, Options, Programs, Scalar, Workload
+    from fwprof.plugin import Batch, LoadedWorkload, Options, Programs, Scalar, Workload
     from fwprof_tensorflow.model import Array
     from fwprof_tensorflow.places import Place
 
     Feed = Mapping[Any, Array]
     """Placeholder → array on the host."""
-    Result = tuple[Any, ...]
-    """The loss; after G the gradients too."""
 
 v1 = tf.compat.v1
 _ACTIVATIONS: Mapping[str | None, Callable[[Any], Any]] = {
@@ -144,6 +142,13 @@ class GraphModel(TensorFlowModel):
         """Samples in the batch staged last."""
         return self._batch_size
 
+    @property
+    def optimizer_variables(self) -> Sequence[Any]:
+        """What the optimizer added to the graph."""
+        # Outside of its graph an optimizer takes the process for an eager one, and finds none.
+        with self.session.graph.as_default():
+            return list(self.nodes.optimizer.variables())
+
     def make_programs(self) -> Programs:
         """Return F, G, S and D."""
         return GraphPrograms(self)
@@ -210,47 +215,6 @@ class GraphModel(TensorFlowModel):
     def _fetch(self, batches: Sequence[Batch]) -> Iterator[Feed]:
         for inputs, targets in load_data(batches).as_numpy_iterator():
             yield self._feed(inputs, targets)
-
-
-class GraphPrograms:
-    """F, G, S and D as calls of the session, which return when all they fetch is finished."""
-
-    def __init__(self, model: GraphModel) -> None:
-        self._model = model
-        self._session = model.session
-        self._nodes = model.nodes
-
-    def forward(self, staged: Feed) -> Result:
-        """F: return the loss."""
-        self._model.started.add("forward")
-        return (self._session.run(self._nodes.loss, staged),)
-
-    def forward_backward(self, staged: Feed) -> Result:
-        """G: loss and every gradient, fetched to the host."""
-        self._model.started.add("forward_backward")
-        loss, gradients = self._session.run([self._nodes.loss, self._nodes.gradients], staged)
-        return loss, gradients
-
-    def run(self, staged: Feed) -> Result:
-        """S: the whole training step; return the loss."""
-        self._model.started.add("run")
-        loss, _ = self._session.run([self._nodes.loss, self._nodes.update], staged)
-        return (loss,)
-
-    def wait(self, result: Result) -> None:
-        """Do nothing: a session returns when everything is done."""
-
-    def read(self, result: Result) -> tuple[float, Gradients | None]:
-        """Return the loss, and after G the canonical gradients."""
-        loss, *others = result
-        if not others:
-            return float(loss), None
-        pairs = zip(self._model.trained.items(), others[0], strict=True)
-        return float(loss), {name: read_gradient(gradient, slot) for (name, slot), gradient in pairs}
-
-    def next_batch(self) -> Feed:
-        """D: fetch one batch."""
-        return self._model.next_batch()
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from fwprof.plugin import Reading
+from fwprof_tensorflow.memory import counts_small_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +43,8 @@ class AllocatorMeter:
         basis = f"tensorflow's allocator of {self._place.name}: variables, batches and work of a step"
         try:
             peak = tf.config.experimental.get_memory_info(self._place.name)["peak"]
+            if not counts_small_blocks(self._place):
+                basis += "; small blocks (below 256 KiB, with oneDNN) are not counted"
         except ValueError as error:
             return {"tensor_peak": Reading(value=None, unit="bytes", reason=str(error), basis=basis)}
         return {"tensor_peak": Reading(value=int(peak), unit="bytes", basis=basis)}

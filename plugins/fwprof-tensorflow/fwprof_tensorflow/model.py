@@ -7,7 +7,7 @@ variables are read and programs run; all else is here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +118,16 @@ class TensorFlowModel(ABC):
             f"tensorflow:{self.mode} cannot run layer {case.layer.path} alone",
             cause="one graph is built as a whole, and finalised",
         )
+
+    @property
+    @abstractmethod
+    def optimizer_variables(self) -> Sequence[Any]:
+        """What the optimizer keeps from step to step."""
+
+    @property
+    def shown_variables(self) -> Sequence[Any]:
+        """Variables of parameters and batch statistics."""
+        return [slot.variable for slot in self._slots.values()]
 
     def parameters(self) -> Mapping[str, Array]:
         """Return copies of parameters and batch statistics by canonical name."""

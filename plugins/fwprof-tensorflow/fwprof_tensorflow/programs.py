@@ -9,11 +9,12 @@ import tensorflow as tf
 
 from fwprof.plugin import RequestError
 from fwprof_tensorflow.layout import read_gradient
+from fwprof_tensorflow.memory import read_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fwprof.plugin import Gradients, Staged
+    from fwprof.plugin import Gradients, Reading, Staged
     from fwprof_tensorflow.trained import TrainedModel
 
     Result = Any
@@ -67,6 +68,16 @@ class TensorFlowPrograms:
         if scale != 1:
             found = {name: gradient / scale for name, gradient in found.items()}
         return _number(loss), found
+
+    def memory(self, staged: Staged) -> Mapping[str, Reading]:
+        """Return the memory of a step by category; runs program G untimed."""
+        model = self._model
+        return read_memory(
+            model.place,
+            parameters=model.shown_variables,
+            slots=model.optimizer_variables,
+            differentiate=lambda: self.forward_backward(staged)[1],
+        )
 
     def next_batch(self) -> Staged:
         """D: fetch one batch and stage it."""

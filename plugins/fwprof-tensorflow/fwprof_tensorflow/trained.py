@@ -61,6 +61,12 @@ class TrainedModel(TensorFlowModel):
         """Return what inference takes of a staged batch."""
 
     @property
+    def optimizer_variables(self) -> Sequence[Any]:
+        """Its variables; an optimizer of the user's own may have them as a method, or hide them."""
+        found = getattr(self.optimizer, "variables", ())
+        return list(found() if callable(found) else found)
+
+    @property
     def gradient_scale(self) -> float:
         """By which gradients are larger than they are, until the optimizer takes them."""
         scaled = isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)

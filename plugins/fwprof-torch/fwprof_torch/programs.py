@@ -9,7 +9,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fwprof.plugin import Gradients, Staged
+    from fwprof.plugin import Gradients, Reading, Staged
     from fwprof_torch.model import TorchModel
     from fwprof_torch.places import Marks
 
@@ -77,6 +77,13 @@ class TorchPrograms:
         marks.mark()
         *passes, optimizer = marks.intervals_ns()
         return {"forward": sum(passes[::2]), "backward": sum(passes[1::2]), "optimizer": optimizer}
+
+    def memory(self, staged: Staged) -> Mapping[str, Reading]:
+        """Return the memory of a step by category, and on the host its peak; runs programs untimed."""
+        # The profiler takes memory itself, which no other pass is to hold.
+        from fwprof_torch.memory import read_memory
+
+        return read_memory(self._model, self, staged)
 
     def device_timer(self) -> Marks:
         """Return marks on the device's own clock: events where it has them, else the host's."""

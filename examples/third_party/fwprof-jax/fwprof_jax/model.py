@@ -18,6 +18,7 @@ import optax
 
 from fwprof.plugin import Description, Format
 from fwprof_jax.compilations import count_compilations
+from fwprof_jax.mixed import scale_of
 from fwprof_jax.places import put_like, to_device, to_host
 from fwprof_jax.programs import compile_programs, mean_over_parts
 from fwprof_jax.settings import NOTABLE, is_warm, product_types, read_settings
@@ -107,7 +108,7 @@ class JaxModel(ABC):
 
     def parameters(self) -> Mapping[str, Array]:
         """Return copies of parameters, trained and frozen, and batch statistics by name."""
-        return {name: value for tree in self._shown for name, value in self.name_leaves(tree).items()}
+        return {name: value for tree in self.shown for name, value in self.name_leaves(tree).items()}
 
     def name_leaves(self, tree: Any) -> dict[str, Array]:
         """Return copies of a tree's leaves, by their paths in it."""
@@ -119,7 +120,7 @@ class JaxModel(ABC):
         Raises:
             ValueError: a name is unknown or a shape is wrong.
         """
-        trees = self._shown
+        trees = self.shown
         known = {_name(path[1:]): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(trees)}
         for name, array in values.items():
             if name not in known:
@@ -197,12 +198,20 @@ class JaxModel(ABC):
         arguments, results = plan.argument_size_in_bytes, plan.output_size_in_bytes
         return int(arguments + results + plan.temp_size_in_bytes - plan.alias_size_in_bytes)
 
+    def plan_passes(self, staged: Staged) -> int | None:
+        """Return the bytes that G holds besides its arguments and results, or None as above."""
+        scale = scale_of(self.optimizer_state)
+        passes = self.compiled.forward_backward.lower(self.params, self.state, staged, *scale)
+        plan = passes.compile().memory_analysis()
+        return None if plan is None else int(plan.temp_size_in_bytes)
+
     @property
     def _shown_state(self) -> tuple[str, ...]:
         return tuple(key for key in ("frozen", "statistics") if key in self.state)
 
     @property
-    def _shown(self) -> tuple[Any, ...]:
+    def shown(self) -> tuple[Any, ...]:
+        """Parameters, and what of the state is shown as such: frozen ones, batch statistics."""
         return self.params, *(self.state[key] for key in self._shown_state)
 
     @property

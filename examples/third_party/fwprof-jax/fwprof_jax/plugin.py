@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING
 from fwprof.plugin import hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from fwprof.plugin import (
         CellPlan,
         Device,
         LoadedWorkload,
-        Meter,
         Model,
         Options,
         PeakKernels,
@@ -74,15 +71,6 @@ def train_step(model: Model) -> Programs:
     if not isinstance(model, JaxModel):
         raise TypeError(f"train_step got a {type(model).__name__}, not a model of this plugin")
     return JaxPrograms(model)
-
-
-@hookimpl
-def measure(model: Model | None) -> Sequence[Meter]:
-    """Return a meter of what the compiled training step holds."""
-    from fwprof_jax.meters import StepMeter
-    from fwprof_jax.model import JaxModel
-
-    return (StepMeter(model),) if isinstance(model, JaxModel) else ()
 
 
 @hookimpl

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from fwprof_jax.memory import read_memory
 from fwprof_jax.mixed import scale_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from fwprof.plugin import Gradients, Staged
+    from fwprof.plugin import Gradients, Reading, Staged
     from fwprof_jax.model import JaxModel
 
     Loss = Callable[[Any, Any, Any], tuple[jax.Array, Any]]
@@ -162,6 +163,10 @@ class JaxPrograms:
         for scale in scale_of(self._model.optimizer_state):
             gradients = {name: gradient / float(scale) for name, gradient in gradients.items()}
         return float(result.loss), gradients
+
+    def memory(self, staged: Staged) -> Mapping[str, Reading]:
+        """Return the memory of a step by category, and its peak as XLA plans it."""
+        return read_memory(self._model, self.forward_backward(staged), staged)
 
     def next_batch(self) -> Staged:
         """D: fetch one batch and stage it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import keras
 
@@ -32,6 +32,8 @@ class Engine(Protocol):
     """Whether each program is one graph, so that its phases are no pieces of its step."""
     has_phases: bool
     """Whether `phases` can run S in pieces."""
+    keeps_forward: bool
+    """Whether the result of F holds what a backward pass needs, as long as it lives."""
 
     def forward(self, x: Any, y: Any, weight: Any) -> Result:
         """F: model and loss in training mode."""
@@ -55,6 +57,13 @@ class Engine(Protocol):
 
     def release(self) -> None:
         """Put the state of training into the model's variables, before anyone reads or writes them."""
+        ...
+
+    def plan(self, x: Any, y: Any, weight: Any) -> tuple[int, int] | None:
+        """Return the bytes that G holds besides arguments and results, and all that S holds, as planned.
+
+        None: nothing plans the memory of a program here.
+        """
         ...
 
     def take(self) -> None:
@@ -84,6 +93,36 @@ class Backend(Protocol):
     name: str
     notable: Sequence[str]
     """Names of its settings that a reader wants to see first."""
+
+    @property
+    def watched_by(self) -> str:
+        """By what `watch` counts."""
+        ...
+
+    @property
+    def has_peak(self) -> bool:
+        """Whether its allocator of the device keeps a peak."""
+        ...
+
+    def reset_peak(self) -> None:
+        """Forget earlier peaks, where there are any."""
+        ...
+
+    def peak(self) -> tuple[int, str]:
+        """Return the allocator's peak since then, in bytes, and its basis.
+
+        Raises:
+            ValueError: the allocator keeps none; says why.
+        """
+        ...
+
+    def watch(self, program: Callable[[], Any]) -> tuple[int, int]:
+        """Run a program; return what it holds while its result lives, and the most it held: new bytes.
+
+        Raises:
+            ValueError: nothing here can say; says why.
+        """
+        ...
 
     def prepare(self, plan: CellPlan) -> None:
         """Set threads and types, before anything is computed."""

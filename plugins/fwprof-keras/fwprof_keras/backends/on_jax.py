@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     State = tuple[list[Any], list[Any], list[Any]]
     """Trainable variables, those that are not, and the optimizer's."""
 
+_NO_COUNT = "jax keeps no count of what a pass holds, and nothing plans one that is not compiled"
 _traced = 0
 
 
@@ -39,6 +40,8 @@ class JaxBackend:
 
     name = "jax"
     notable: Sequence[str] = ("threads", "jit", "layout", "matmul_precision")
+    watched_by = "jax"
+    has_peak = False
 
     def prepare(self, plan: CellPlan) -> None:
         """Choose the platform and 64-bit types, and start the runtime."""
@@ -103,6 +106,17 @@ class JaxBackend:
     def reseed(self, seed: int) -> None:
         """Do nothing: JAX has no random state of its own."""
 
+    def reset_peak(self) -> None:
+        """Do nothing: there is none."""
+
+    def peak(self) -> tuple[int, str]:
+        """Refuse: what a card counts, no call resets."""
+        raise ValueError(_NO_COUNT)
+
+    def watch(self, program: Callable[[], Any]) -> tuple[int, int]:  # noqa: ARG002 (as every backend takes it)
+        """Refuse: only the plan of a compiled program says what it holds."""
+        raise ValueError(_NO_COUNT)
+
     def compilations(self) -> int:
         """Return how many programs were traced so far in this process."""
         return _traced
@@ -130,6 +144,7 @@ class JaxEngine:
     """F, G and S as functions of the state; S gives the arrays of the old state away."""
 
     has_phases = False
+    keeps_forward = False
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
@@ -182,6 +197,23 @@ class JaxEngine:
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
         self._state = None
+
+    def plan(self, x: Any, y: Any, weight: Any) -> tuple[int, int] | None:
+        """Return what XLA planned for G and S, which are compiled once more for it; None where eager.
+
+        Source: jax.stages.Compiled.memory_analysis, jax's documentation.
+        """
+        if not self.is_whole_graph:
+            return None
+        batch = x, y, weight
+        passes, step = (
+            program.lower(self._taken(), *batch).compile().memory_analysis()
+            for program in (self._forward_backward, self._run)
+        )
+        if passes is None or step is None:
+            return None
+        held = step.argument_size_in_bytes + step.output_size_in_bytes + step.temp_size_in_bytes
+        return int(passes.temp_size_in_bytes), int(held - step.alias_size_in_bytes)
 
     def take(self) -> None:
         """Take the state from the variables."""

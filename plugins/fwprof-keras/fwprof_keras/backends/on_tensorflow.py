@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -26,9 +27,12 @@ class TensorflowBackend:
 
     name = "tensorflow"
     notable: Sequence[str] = ("threads", "jit", "layout", "onednn")
+    watched_by = "tensorflow's allocator"
+    has_peak = True
 
     def __init__(self) -> None:
         self._is_host = True
+        self._device = "CPU:0"
 
     def prepare(self, plan: CellPlan) -> None:
         """Set threads; on the host hide every card, on a card let memory grow."""
@@ -54,7 +58,8 @@ class TensorflowBackend:
                 next="install a build of tensorflow for this device, or choose another --device",
             )
         self._is_host = kind == "CPU"
-        return name.removeprefix("/device:")
+        self._device = name.removeprefix("/device:")
+        return self._device
 
     def apply_preset(self, preset: str, precision: str) -> None:
         """Set whether float32 products may use TF32; on the host there is nothing to set."""
@@ -120,6 +125,56 @@ class TensorflowBackend:
         takes seconds for a model of a hundred layers.
         """
 
+    def reset_peak(self) -> None:
+        """Forget earlier peaks; a device without statistics says so when it is asked for one."""
+        self._sync()
+        with suppress(ValueError):
+            tf.config.experimental.reset_memory_stats(self._device)
+
+    def peak(self) -> tuple[int, str]:
+        """Return the peak of the allocator: variables, batches and the work of steps."""
+        self._sync()
+        most = int(tf.config.experimental.get_memory_info(self._device)["peak"])
+        basis = f"tensorflow's allocator of {self._device}: variables, batches and work of a step"
+        if not self._counts_small_blocks():
+            basis += "; small blocks (below 256 KiB, with oneDNN) are not counted"
+        return most, basis
+
+    def watch(self, program: Callable[[], Any]) -> tuple[int, int]:
+        """Count by the allocator, where it counts every block."""
+        if not self._counts_small_blocks():
+            raise ValueError(
+                "tensorflow's allocator of the host counts no small blocks, as activations may be"
+            )
+        before = self._held()
+        self.reset_peak()
+        result = program()
+        most, _ = self.peak()
+        held = self._held()
+        del result
+        return held - before, most - before
+
+    def _counts_small_blocks(self) -> bool:
+        """Return whether the allocator's count moves by a small block.
+
+        With oneDNN, the host's hands out blocks below 256 KiB by another allocator, which is not in the
+        statistics. Source: tensorflow/core/common_runtime/mkl_cpu_allocator.h, kMaxSmallSize.
+        """
+        before = self._held()
+        with tf.device(self._device):
+            block = tf.random.uniform((16 * 1024,))
+        after = self._held()
+        del block
+        return after - before >= 64 * 1024
+
+    def _held(self) -> int:
+        self._sync()
+        return int(tf.config.experimental.get_memory_info(self._device)["current"])
+
+    def _sync(self) -> None:
+        if not self._is_host:
+            tf.test.experimental.sync_devices()
+
     def compilations(self) -> int:
         """Return how many functions were traced so far in this process."""
         return _traced
@@ -148,10 +203,14 @@ class TensorflowBackend:
 class TensorflowEngine:
     """F, G and S; variables hold the state, which tf.function updates in place.
 
+    What F returns keeps nothing for a backward pass: the tape that would is gone by then.
+
     Args:
         sums_rows: whether the gradients of a table's rows are summed before the optimizer sees
             them. Keras's Adam squares those of each look-up by itself.
     """
+
+    keeps_forward = False
 
     def __init__(self, model: keras.Model, *, sums_rows: bool) -> None:
         self._model = model
@@ -197,6 +256,9 @@ class TensorflowEngine:
 
     def release(self) -> None:
         """Do nothing: the variables hold the state."""
+
+    def plan(self, x: Any, y: Any, weight: Any) -> None:
+        """Return nothing: tensorflow tells no plan of a function's memory."""
 
     def take(self) -> None:
         """Do nothing: the variables hold the state."""

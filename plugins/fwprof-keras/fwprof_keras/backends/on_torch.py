@@ -27,6 +27,16 @@ class TorchBackend:
     name = "torch"
     notable: Sequence[str] = ("threads", "jit", "layout", "float32_matmul_precision", "onednn")
 
+    @property
+    def watched_by(self) -> str:
+        """The allocator of a card; on the host, whose allocator keeps no count, the profiler."""
+        return "torch's caching allocator" if self.has_peak else "torch's profiler"
+
+    @property
+    def has_peak(self) -> bool:
+        """Whether the device has a caching allocator."""
+        return hasattr(torch.get_device_module(self._device), "reset_peak_memory_stats")
+
     def __init__(self) -> None:
         self._device = torch.device("cpu")
 
@@ -103,6 +113,30 @@ class TorchBackend:
         """Set it again."""
         self.seed(seed)
 
+    def reset_peak(self) -> None:
+        """Forget earlier peaks of the caching allocator."""
+        self.wait(None)
+        torch.get_device_module(self._device).reset_peak_memory_stats(self._device)
+
+    def peak(self) -> tuple[int, str]:
+        """Return the peak of the caching allocator."""
+        self.wait(None)
+        most = torch.get_device_module(self._device).max_memory_allocated(self._device)
+        return int(most), "torch caching allocator, allocated to tensors"
+
+    def watch(self, program: Callable[[], Any]) -> tuple[int, int]:
+        """Count by the caching allocator, or on the host by torch's profiler."""
+        if not self.has_peak:
+            return _profile(program)
+        module = torch.get_device_module(self._device)
+        self.reset_peak()
+        before = module.memory_allocated(self._device)
+        result = program()
+        most, _ = self.peak()
+        held = module.memory_allocated(self._device)
+        del result
+        return held - before, most - before
+
     def compilations(self) -> int:
         """Return how many graphs torch compiled so far in this process, e.g. inside a user's layer."""
         # torch imports this module itself, on its first need; asking must not be that need.
@@ -150,6 +184,7 @@ class TorchEngine:
     mode = "eager"
     is_whole_graph = False
     has_phases = True
+    keeps_forward = True
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
@@ -195,6 +230,9 @@ class TorchEngine:
         """Drop the gradients; the variables hold the state."""
         self._model.zero_grad()
 
+    def plan(self, x: Any, y: Any, weight: Any) -> None:
+        """Return nothing: torch runs eagerly here."""
+
     def take(self) -> None:
         """Do nothing: the variables hold the state."""
 
@@ -237,3 +275,24 @@ class TorchLayer:
         torch.autograd.backward(outputs, upstream)
         gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._tensors]
         return outputs.detach(), gradients, inputs.grad
+
+
+def _profile(program: Callable[[], Any]) -> tuple[int, int]:
+    """Return what a program holds while its result lives, and the most, by torch's profiler.
+
+    Source: torch/autograd/profiler_util.py, MEMORY_EVENT_NAME: one event an allocation, or a release.
+    """
+    # It takes memory itself, which no other pass is to hold.
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        result = program()
+    del result
+    session = profiled.profiler
+    assert session is not None
+    held = most = 0
+    events = [event for event in session.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return held, most
