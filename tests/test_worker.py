@@ -346,6 +346,19 @@ def test_an_exporter_writes_a_stored_run(talk: Conversation, tmp_path: Path) -> 
 def test_limits_are_measured_with_the_frameworks_own_kernels(talk: Conversation, tmp_path: Path) -> None:
     told = talk.ask(frames.MeasureLimits(cell=make_cell(), seconds=0.0, cache=str(tmp_path)))
     assert told.types == ["entered", "entered", "limits_measured"]
-    readings = told[-1].readings  # type: ignore[union-attr]  # the limits
-    assert readings["best_gemm"].value > 0
-    assert re.fullmatch(r"numpy, \d+ x \d+", readings["best_gemm"].basis)
+    own, host = told[-1].libraries  # type: ignore[union-attr]  # the limits
+    assert own.readings["best_gemm"].value > 0
+    assert re.fullmatch(r"numpy, \d+ x \d+", own.readings["best_gemm"].basis)
+    assert host.readings["best_copy"].value > 0
+
+
+def test_in_another_precision_the_hosts_own_library_tells_the_copy_alone(
+    talk: Conversation, tmp_path: Path
+) -> None:
+    cell = msgspec.structs.replace(make_cell(), precision="bfloat16")
+    told = talk.ask(frames.MeasureLimits(cell=cell, seconds=0.0, cache=str(tmp_path)))
+    host = told[-1].libraries[-1]  # type: ignore[union-attr]  # the limits
+    assert host.library.startswith("numpy/")
+    assert host.readings["best_copy"].value > 0
+    gemm = host.readings["best_gemm"]
+    assert (gemm.value, gemm.reason) == (None, "its product is in another precision")
