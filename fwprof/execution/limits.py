@@ -10,10 +10,12 @@ from fwprof.records import LibraryLimits, Reading
 
 GEMM_SIZES = (256, 512, 1024, 2048, 4096, 8192)
 COPY_BYTES = (2**20, 2**23, 2**26, 2**28)
-"""From what fits a cache to what fills a card; the larger ones are left out where their calls would
-take more than half of the time that there is."""
-FIRST_CALLS = 2
-"""Timed calls of each size before the best sizes are known."""
+"""From what fits a cache to what fills a card; the larger ones are left out where looking at them would
+take more than `MOST` of the time that there is."""
+GEMM_SHARE = 0.75
+"""Of a library's time; its largest copy is done in a tenth of what its largest product takes."""
+PASSES, MOST = 2, 0.75
+"""Looks at every size before the best are known: what disturbs one look is mostly over at the next."""
 BEST_SIZES, TURNS = 2, 2
 """What is left of the time goes to the best sizes, in turns: a disturbance of some hundred
 milliseconds then meets one turn of a size and spares the other."""
@@ -34,15 +36,15 @@ def measure_limits(
             however short it is.
         copy_only: libraries whose product is in another precision than the one asked for.
     """
-    share = seconds / max(1, 2 * len(kernels) + len(copy_only))
+    share = seconds / max(1, len(kernels) + len(copy_only))
     return tuple(
         LibraryLimits(
             library=each.library,
             readings={
                 "best_gemm": Reading(value=None, unit="FLOP/s", reason="its product is in another precision")
                 if each in copy_only
-                else _best_gemm(each, share),
-                "best_copy": _best_copy(each, share),
+                else _best_gemm(each, GEMM_SHARE * share),
+                "best_copy": _best_copy(each, (1 - GEMM_SHARE) * share),
             },
         )
         for each in (*kernels, *copy_only)
@@ -64,34 +66,35 @@ def _best_rate(
 ) -> tuple[float, int]:
     """Return the most work a second, and the size of which it is.
 
-    First every size a few times, then the best ones for what is left of the time: the figure of a
-    size that was called often differs least from session to session.
+    First every size, then the best ones for what is left of the time: the figure of a size that was
+    called often differs least from session to session.
     """
     end = time.perf_counter() + seconds
-    shortest: dict[int, float] = {}
-    for place, size in enumerate(sizes):
-        shortest[size] = _shortest_call(kernel, size, FIRST_CALLS)
-        following = sizes[place + 1 : place + 2]
-        # The first call of a size allocates, and is not counted.
-        if following and (FIRST_CALLS + 1) * shortest[size] * work(following[0]) / work(size) > seconds / 2:
-            break
+    shortest = dict.fromkeys(sizes, float("inf"))
+    for _ in range(PASSES):
+        for place, size in enumerate(shortest):
+            shortest[size] = min(shortest[size], _shortest_call(kernel, size))
+            following = sizes[place + 1 : place + 2]
+            # A look is two calls: the first call of a size allocates, and is not counted.
+            if following and 2 * PASSES * shortest[size] * work(following[0]) / work(size) > MOST * seconds:
+                shortest = {each: shortest[each] for each in sizes[: place + 1]}
+                break
     best = sorted(shortest, key=lambda size: work(size) / shortest[size], reverse=True)[:BEST_SIZES]
     turns = [size for _ in range(TURNS) for size in best]
     for done, size in enumerate(turns):
         now = time.perf_counter()
         if now < end:
             until = now + (end - now) / (len(turns) - done)
-            shortest[size] = min(shortest[size], _shortest_call(kernel, size, 1, until))
+            shortest[size] = min(shortest[size], _shortest_call(kernel, size, until))
     return max((work(size) / duration, size) for size, duration in shortest.items())
 
 
-def _shortest_call(kernel: Kernel, size: int, calls: int, until: float = 0.0) -> float:
-    """Return the shortest of so many calls, s, and of as many more as end before a time."""
+def _shortest_call(kernel: Kernel, size: int, until: float = 0.0) -> float:
+    """Return the shortest of the calls that begin before a time, s; of one at least."""
     kernel(size)
-    shortest, done = float("inf"), 0
-    while done < calls or time.perf_counter() < until:
+    shortest, is_first = float("inf"), True
+    while is_first or time.perf_counter() < until:
         start = time.perf_counter()
         kernel(size)
-        shortest = min(shortest, time.perf_counter() - start)
-        done += 1
+        shortest, is_first = min(shortest, time.perf_counter() - start), False
     return shortest
