@@ -279,7 +279,7 @@ class NumpyPeakKernels:
         import numpy as np
 
         blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-        self.library = f"numpy/{blas.get('name', 'unknown')}"
+        self.library = f"numpy/{blas.get('name', 'unknown')} {np.__version__}"
         self._np = np
         self._matrices = [np.empty((0, 0), np.float32)] * 3
         self._buffers = [np.empty(0, np.uint8)] * 2

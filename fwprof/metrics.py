@@ -347,6 +347,13 @@ METRICS = _table(
         kind="derived",
     ),
     Metric(
+        name="arithmetic_intensity",
+        unit="FLOP/byte",
+        better="neither",
+        meaning="analytic: flops over the least bytes that the step moves in this precision",
+        kind="derived",
+    ),
+    Metric(
         name="share_of_best_gemm",
         unit="percent",
         better="higher",
@@ -358,6 +365,14 @@ METRICS = _table(
         unit="percent",
         better="higher",
         meaning="bytes/s the step needs at least over the best copy measured here; may exceed 100",
+        kind="derived",
+    ),
+    Metric(
+        name="mfu",
+        unit="percent",
+        better="higher",
+        meaning="model FLOP utilisation: FLOP/s of the step over the peak of the device's datasheet in this "
+        "precision, where the device plugin names one",
         kind="derived",
     ),
 )

@@ -27,6 +27,7 @@ from fwprof.records import (
     Group,
     ModelChoice,
     NativeModel,
+    Precision,
     RunPlan,
     RunRequest,
     Schedule,
@@ -64,8 +65,8 @@ LIMITS: Mapping[StageName, float] = {
 }
 """Default wall-clock limit of each stage, seconds: an order of magnitude above what is usual."""
 
-LIMITS_SECONDS = 2.0
-"""How long each of the machine's limits is measured."""
+LIMITS_SECONDS = 4.0
+"""How long the best product and the best copy of one framework are measured, together."""
 
 OWN_MODELS = "own-models"
 """Name of the group in which several models of the user's own stand beside each other."""
@@ -130,7 +131,7 @@ def make_plan(
     for work, (device, device_plugin, precision) in product(works, computed):
         sizes = product(_batch_sizes(request, work, device), _data_sizes(request, work))
         for batch_size, data_size in sizes:
-            workload = work.plan(batch_size, data_size)
+            workload = work.plan(batch_size, data_size, precision)
             kind = "".join(
                 ([f".batch{batch_size}"] if len(request.batch_sizes) > 1 else [])
                 + ([f".data{data_size}"] if len(request.data_sizes) > 1 else [])
@@ -192,17 +193,13 @@ def memory_processes(plan: RunPlan) -> int:
     return plan.schedule.sessions if plan.is_isolated else 1
 
 
-def limits_key(cell: CellPlan) -> str:
-    """Return under which key the machine's limits for a cell are kept in a result."""
-    return f"{cell.device.name}/{cell.threads}/{cell.precision}"
-
-
 def limits_keys(plan: RunPlan) -> Mapping[str, Sequence[CellPlan]]:
-    """Return, for each of the machine's limits a run needs, one cell a framework to measure it with."""
-    chosen: dict[str, dict[str, CellPlan]] = {}
+    """Return, for each of the machine's limits a run needs, one cell a framework and environment."""
+    chosen: dict[str, dict[tuple[str, str], CellPlan]] = {}
     for cell in plan.cells():
         if cell.workload.flops is not None:
-            chosen.setdefault(limits_key(cell), {}).setdefault(cell.framework.name, cell)
+            library = (cell.framework.name, cell.environment)
+            chosen.setdefault(cell.limits_key, {}).setdefault(library, cell)
     return {key: tuple(cells.values()) for key, cells in chosen.items()}
 
 
@@ -220,11 +217,11 @@ class _Work:
         self.model = model
         self.framework = model.framework if model else None
 
-    def plan(self, batch_size: int | None, data_size: int | None) -> WorkloadPlan:
-        """Resolve shapes and counts for one batch size and number of samples."""
+    def plan(self, batch_size: int | None, data_size: int | None, precision: Precision) -> WorkloadPlan:
+        """Resolve shapes and counts for one batch size, number of samples and precision."""
         if self.spec is not None and batch_size is not None:
             spec = take_samples(self.spec, data_size, self.sample_count, batch_size)
-            plan = workloads.plan_workload(spec, batch_size)
+            plan = workloads.plan_workload(spec, batch_size, precision)
             assert plan.spec is not None
             return msgspec.structs.replace(plan, data_size=plan.spec.data.samples or self.sample_count)
         assert self.model is not None

@@ -323,9 +323,11 @@ class Worker:
         self._enter("build")
         own = manager.hook.peak_kernels(device=cell.device, plan=cell, cache=cache)
         kernels: list[PeakKernels] = [own] if own is not None else []
-        if cell.device.name == HOST:
-            kernels.append(host.numpy_peak_kernels())
-        self._send(frames.LimitsMeasured(readings=measure_limits(kernels, order.seconds)))
+        on_host = [host.numpy_peak_kernels()] if cell.device.name == HOST else []
+        # NumPy multiplies float32: of another format it tells the copy alone.
+        both, copy_only = (on_host, []) if cell.precision == "float32" else ([], on_host)
+        libraries = measure_limits([*kernels, *both], order.seconds, copy_only)
+        self._send(frames.LimitsMeasured(libraries=libraries))
 
     def _export(self, order: frames.Export) -> None:
         from fwprof import store

@@ -44,7 +44,7 @@ def test_one_cell_is_one_worker_of_each_kind() -> None:
     assert costs == {
         "timing": Cost(workers=1, seconds=6 + 2 + 20),
         "memory": Cost(workers=1, seconds=6 + 2),
-        "machine's limits": Cost(workers=1, seconds=6 + 2),
+        "machine's limits": Cost(workers=1, seconds=6 + 4),
     }
     assert estimate_seconds(plan()) == sum(cost.seconds for cost in costs.values())
 

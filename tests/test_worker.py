@@ -12,7 +12,17 @@ import msgspec
 import pytest
 
 from fwprof import workloads
-from fwprof.records import CellPlan, Failure, NativeModel, PluginRef, Scalar, Schedule, WorkloadPlan, frames
+from fwprof.records import (
+    CellPlan,
+    Device,
+    Failure,
+    NativeModel,
+    PluginRef,
+    Scalar,
+    Schedule,
+    WorkloadPlan,
+    frames,
+)
 from fwprof.testing.clock import FakeClock
 from fwprof.testing.installed import FakeDistribution, installed
 from fwprof.testing.samples import WORKLOAD, sample_cell, sample_result
@@ -346,6 +356,22 @@ def test_an_exporter_writes_a_stored_run(talk: Conversation, tmp_path: Path) -> 
 def test_limits_are_measured_with_the_frameworks_own_kernels(talk: Conversation, tmp_path: Path) -> None:
     told = talk.ask(frames.MeasureLimits(cell=make_cell(), seconds=0.0, cache=str(tmp_path)))
     assert told.types == ["entered", "entered", "limits_measured"]
-    readings = told[-1].readings  # type: ignore[union-attr]  # the limits
-    assert readings["best_gemm"].value > 0
-    assert re.fullmatch(r"numpy, \d+ x \d+", readings["best_gemm"].basis)
+    (own,) = told[-1].libraries  # type: ignore[union-attr]  # the limits
+    assert own.readings["best_gemm"].value > 0
+    assert re.fullmatch(r"numpy, \d+ x \d+", own.readings["best_gemm"].basis)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_on_the_host_its_own_library_counts_too_and_in_16_bits_by_its_copy_alone(
+    talk: Conversation, tmp_path: Path, precision: str
+) -> None:
+    device = Device(name="cpu", kind="cpu")
+    cell = msgspec.structs.replace(make_cell(), device=device, precision=precision)
+    told = talk.ask(frames.MeasureLimits(cell=cell, seconds=0.0, cache=str(tmp_path)))
+    _, host = told[-1].libraries  # type: ignore[union-attr]  # the limits
+    assert host.library.startswith("numpy/")
+    assert host.readings["best_copy"].value > 0
+    gemm = host.readings["best_gemm"]
+    assert (gemm.value is None, gemm.reason) == (
+        (False, "") if precision == "float32" else (True, "its product is in another precision")
+    )

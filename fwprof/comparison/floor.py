@@ -1,24 +1,21 @@
 """The noise floor: how far identical cells were apart on this machine, run after run.
 
-Owns a JSON-lines file in the user's state folder (`FWPROF_STATE` names another folder). Lines are
-only ever appended; a line that cannot be read, such as one torn by a crash, is left out.
+Owns one file in the user's state folder. Lines are only ever appended.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-
 from fwprof.comparison.labels import labels_of
 from fwprof.comparison.series import TERMS, sessions_of, shared_rounds
-from fwprof.errors import StoreError
+from fwprof.comparison.state import append_lines, read_lines, state_file
 from fwprof.metrics import METRICS
 from fwprof.records import Record, RunResult
 from fwprof.statistics import paired_log_ratio
 
+WHAT = "the noise floor of this machine"
 RECENT = 100
 """Ratios that count: enough for a 95 % quantile, and a machine that became quiet is seen to be."""
 CONTROLLED = tuple(name for name in TERMS if METRICS[name].kind == "measured")
@@ -85,19 +82,7 @@ def append(ratios: Sequence[ControlRatio]) -> Path:
         StoreError: the folder cannot be written.
     """
     path = floor_path()
-    encoded = b"".join(msgspec.json.encode(ratio) + b"\n" for ratio in ratios)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # One write to a file opened for appending: two runs that end together do not mix lines.
-        with path.open("ab", buffering=0) as file:
-            file.write(encoded)
-    except OSError as error:
-        raise StoreError(
-            "the noise floor of this machine cannot be kept",
-            cause=str(error),
-            kept="the run itself",
-            next="make that folder writable, or name another in FWPROF_STATE",
-        ) from error
+    append_lines(path, ratios, WHAT)
     return path
 
 
@@ -112,19 +97,8 @@ def read_all(machine: str) -> Mapping[str, Sequence[float]]:
     Raises:
         StoreError: the file is there and cannot be read.
     """
-    path = floor_path()
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise StoreError("the noise floor of this machine cannot be read", cause=str(error)) from error
     stored: dict[str, list[float]] = {}
-    for line in lines:
-        try:
-            ratio = msgspec.json.decode(line, type=ControlRatio)
-        except msgspec.MsgspecError:
-            continue
+    for ratio in read_lines(floor_path(), ControlRatio, WHAT):
         if ratio.machine == machine:
             stored.setdefault(ratio.metric, []).append(ratio.distance)
     return {metric: distances[-RECENT:] for metric, distances in stored.items()}
@@ -132,9 +106,4 @@ def read_all(machine: str) -> Mapping[str, Sequence[float]]:
 
 def floor_path() -> Path:
     """Return where the noise floor is kept."""
-    if folder := os.environ.get("FWPROF_STATE"):
-        return Path(folder) / "noise-floor.jsonl"
-
-    from platformdirs import user_state_path
-
-    return user_state_path("fwprof") / "noise-floor.jsonl"
+    return state_file("noise-floor.jsonl")

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
-from typing import Literal
 
 import msgspec
 
 from fwprof.comparison.batches import LARGEST_BATCH, largest_batch_metric
 from fwprof.comparison.checkpoints import checkpoint_metrics, judge_checkpoints
 from fwprof.comparison.layers import layer_table
+from fwprof.comparison.limits import bound_of, limit_labels, limit_metrics, limits_of, slower_than_known
 from fwprof.comparison.pipeline import pipeline_metrics
 from fwprof.comparison.series import (
     FIRST_RESULT,
@@ -41,17 +41,6 @@ from fwprof.statistics import (
 )
 from fwprof.workloads.data.sources import data_name
 
-Bound = Literal["overhead", "compute", "memory", "data"]
-
-BOUND_SHARE = 50.0
-"""Percent of the machine's best that a step must reach for it to be called the limit: above half,
-nothing else can take up more of the step."""
-OVERHEAD_SHARE = 25.0
-"""Below a quarter of both the arithmetic and the bandwidth, most of the step is neither: it is the
-framework's own work of launching operations, or kernels far from what the machine can do."""
-DATA_SHARE = 0.5
-"""Of the step time: fetching a batch that takes longer than this cannot hide behind the step."""
-
 
 @dataclass(frozen=True)
 class Subject:
@@ -67,7 +56,7 @@ def summarize_cell(
     cell: CellResult, plan: CellPlan, result: RunResult, labels: tuple[str, ...]
 ) -> CellSummary:
     """Return one cell as `--json` prints it."""
-    limits = result.limits.get(f"{plan.device.name}/{plan.threads}/{plan.precision}", {})
+    limits = limits_of(result, plan)
     subject = Subject(cell=cell, plan=plan, limits=limits, sessions=sessions_of(cell))
     request = result.plan.request
     # What is there already keeps its place in the order of the common table.
@@ -87,7 +76,7 @@ def summarize_cell(
         precision=plan.precision,
         settings_preset=plan.settings_preset,
         fate=cell.fate,
-        labels=labels,
+        labels=(*labels, *limit_labels(metrics, limits)),
         reason=cell.failure.message if cell.failure else None,
         sessions=len(subject.sessions),
         threads=plan.threads,
@@ -96,6 +85,8 @@ def summarize_cell(
         data_pipeline=plan.data_pipeline,
         trainable=plan.trainable,
         bound=bound_of(metrics),
+        limits=limits,
+        slower_machine=slower_than_known(limits),
         training=cell.training,
         checkpoints=judge_checkpoints(cell, plan),
         weights=cell.weights,
@@ -157,12 +148,8 @@ def metrics_of(subject: Subject) -> dict[str, MetricValue]:
         metrics[name] = _read(name, subject)
     difference = _difference("host_work", metrics["host_peak"], metrics["host_import"])
     metrics["host_work"] = _repeated("host_work", subject, difference)
-    metrics["flops"] = _single(
-        "flops", subject.plan.workload.flops, "not known for a model of the user's own"
-    )
-    step, workload = metrics["step_time"].p50, subject.plan.workload
-    metrics["share_of_best_gemm"] = _share("share_of_best_gemm", workload.flops, step, subject, "best_gemm")
-    metrics["share_of_copy"] = _share("share_of_copy", workload.traffic_bytes, step, subject, "best_copy")
+    step = metrics["step_time"].p50
+    metrics |= limit_metrics(subject.plan, step, subject.limits, _why_no_time(subject))
     metrics["energy_per_sample"] = _energy_per_sample(subject)
     metrics[LARGEST_BATCH] = largest_batch_metric(subject.cell)
     metrics |= pipeline_metrics(subject.cell, subject.plan, batch_size(subject.cell, subject.plan))
@@ -215,23 +202,6 @@ def _with_outliers(value: MetricValue, name: str, subject: Subject) -> MetricVal
         if terms[0] in session.programs and session.rounds()
     ]
     return msgspec.structs.replace(value, outliers=sum(counts))
-
-
-def bound_of(metrics: Mapping[str, MetricValue]) -> Bound | None:
-    """Return what bounds the step, as far as its shares of the machine's best tell."""
-    step, data = metrics["step_time"].p50, metrics["data_time"].p50
-    if step is None:
-        return None
-    if data is not None and data > DATA_SHARE * step:
-        return "data"
-    gemm, copy = metrics["share_of_best_gemm"].value, metrics["share_of_copy"].value
-    if gemm is not None and gemm >= BOUND_SHARE:
-        return "compute"
-    if copy is not None and copy >= BOUND_SHARE:
-        return "memory"
-    if gemm is not None and copy is not None and max(gemm, copy) < OVERHEAD_SHARE:
-        return "overhead"
-    return None
 
 
 def _times_of_one(session: Session, reason: str) -> dict[str, MetricValue]:
@@ -291,17 +261,6 @@ def _energy_per_sample(subject: Subject) -> MetricValue:
     if energy.value is None or batch is None:
         return _null("energy_per_sample", energy.reason or "the batch size is not known")
     return _single("energy_per_sample", energy.value / batch)
-
-
-def _share(name: str, amount: int | None, step_ns: float | None, subject: Subject, limit: str) -> MetricValue:
-    if amount is None:
-        return _null(name, "what the model needs is not known")
-    if step_ns is None:
-        return _null(name, _why_no_time(subject))
-    best = subject.limits.get(limit)
-    if best is None or not best.value:
-        return _null(name, (best.reason if best else "") or "the machine's best was not measured")
-    return _single(name, 100.0 * amount / (step_ns * 1e-9) / best.value)
 
 
 def _difference(name: str, whole: MetricValue, part: MetricValue) -> MetricValue:

@@ -1,73 +1,100 @@
-"""The machine's limits: its best matrix product and its best copy, over libraries and sizes."""
+"""The machine's limits: the best matrix product and the best copy of each library, over sizes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from fwprof.contracts import PeakKernels
-from fwprof.records import Reading
+from fwprof.records import LibraryLimits, Reading
 
 GEMM_SIZES = (256, 512, 1024, 2048, 4096, 8192)
 COPY_BYTES = (2**20, 2**23, 2**26, 2**28)
-"""From what fits a cache to what fills a card; the larger ones are left out where one call takes longer
-than all the time that there is."""
-MIN_REPEATS = 3
+"""From what fits a cache to what fills a card; the larger ones are left out where looking at them would
+take more than `MOST` of the time that there is."""
+GEMM_SHARE = 0.75
+"""Of a library's time; its largest copy is done in a tenth of what its largest product takes."""
+PASSES, MOST = 2, 0.75
+"""Looks at every size before the best are known: what disturbs one look is mostly over at the next."""
+BEST_SIZES, TURNS = 2, 2
+"""What is left of the time goes to the best sizes, in turns: a disturbance of some hundred
+milliseconds then meets one turn of a size and spares the other."""
+
+Kernel = Callable[[int], None]
 
 
-def measure_limits(kernels: Sequence[PeakKernels], seconds: float) -> dict[str, Reading]:
-    """Return `best_gemm` (FLOP/s) and `best_copy` (bytes/s) of all the kernels.
+def measure_limits(
+    kernels: Sequence[PeakKernels], seconds: float, copy_only: Sequence[PeakKernels] = ()
+) -> tuple[LibraryLimits, ...]:
+    """Return `best_gemm` (FLOP/s) and `best_copy` (bytes/s) of each library.
 
     The best repetition counts: a limit is what the machine can do, not what it did on average.
 
     Args:
         kernels: one set a library.
-        seconds: time for everything together, about.
+        seconds: time for everything together, about; the first calls of the smallest size are made
+            however short it is.
+        copy_only: libraries whose product is in another precision than the one asked for.
     """
-    share = seconds / (2 * max(1, len(kernels)))
-    gemm = [
-        (rate, f"{each.library}, {size} x {size}")
-        for each in kernels
-        for size, rate in _rates(each.gemm, GEMM_SIZES, lambda size: 2 * size**3, share)
-    ]
-    copy = [
-        (rate, f"{each.library}, {size // 2**20} MiB")
-        for each in kernels
-        for size, rate in _rates(each.copy, COPY_BYTES, lambda size: 2 * size, share)
-    ]
-    return {"best_gemm": _best(gemm, "FLOP/s"), "best_copy": _best(copy, "bytes/s")}
+    share = seconds / max(1, len(kernels) + len(copy_only))
+    return tuple(
+        LibraryLimits(
+            library=each.library,
+            readings={
+                "best_gemm": Reading(value=None, unit="FLOP/s", reason="its product is in another precision")
+                if each in copy_only
+                else _best_gemm(each, GEMM_SHARE * share),
+                "best_copy": _best_copy(each, (1 - GEMM_SHARE) * share),
+            },
+        )
+        for each in (*kernels, *copy_only)
+    )
 
 
-def _rates(
-    kernel: Callable[[int], None], sizes: Sequence[int], work: Callable[[int], int], seconds: float
-) -> Iterator[tuple[int, float]]:
-    """Yield sizes, and the best work a second that the kernel does of each."""
-    for place, size in enumerate(sizes):
-        best_s = _best_seconds(_bind(kernel, size), seconds / len(sizes))
-        yield size, work(size) / best_s
-        following = sizes[place + 1 : place + 2]
-        # The first call of a size allocates, and is not counted.
-        if following and (MIN_REPEATS + 1) * best_s * work(following[0]) / work(size) > seconds:
-            return
+def _best_gemm(kernels: PeakKernels, seconds: float) -> Reading:
+    rate, size = _best_rate(kernels.gemm, GEMM_SIZES, lambda size: 2 * size**3, seconds)
+    return Reading(value=rate, unit="FLOP/s", basis=f"{kernels.library}, {size} x {size}")
 
 
-def _bind(kernel: Callable[[int], None], size: int) -> Callable[[], None]:
-    return lambda: kernel(size)
+def _best_copy(kernels: PeakKernels, seconds: float) -> Reading:
+    rate, size = _best_rate(kernels.copy, COPY_BYTES, lambda size: 2 * size, seconds)
+    return Reading(value=rate, unit="bytes/s", basis=f"{kernels.library}, {size // 2**20} MiB")
 
 
-def _best_seconds(call: Callable[[], None], seconds: float) -> float:
-    call()
-    best, end, repeats = float("inf"), time.perf_counter() + seconds, 0
-    while repeats < MIN_REPEATS or time.perf_counter() < end:
+def _best_rate(
+    kernel: Kernel, sizes: Sequence[int], work: Callable[[int], int], seconds: float
+) -> tuple[float, int]:
+    """Return the most work a second, and the size of which it is.
+
+    First every size, then the best ones for what is left of the time: the figure of a size that was
+    called often differs least from session to session.
+    """
+    end = time.perf_counter() + seconds
+    shortest = dict.fromkeys(sizes, float("inf"))
+    for _ in range(PASSES):
+        for place, size in enumerate(shortest):
+            shortest[size] = min(shortest[size], _shortest_call(kernel, size))
+            following = sizes[place + 1 : place + 2]
+            # A look is two calls: the first call of a size allocates, and is not counted.
+            if following and 2 * PASSES * shortest[size] * work(following[0]) / work(size) > MOST * seconds:
+                shortest = {each: shortest[each] for each in sizes[: place + 1]}
+                break
+    best = sorted(shortest, key=lambda size: work(size) / shortest[size], reverse=True)[:BEST_SIZES]
+    turns = [size for _ in range(TURNS) for size in best]
+    for done, size in enumerate(turns):
+        now = time.perf_counter()
+        if now < end:
+            until = now + (end - now) / (len(turns) - done)
+            shortest[size] = min(shortest[size], _shortest_call(kernel, size, until))
+    return max((work(size) / duration, size) for size, duration in shortest.items())
+
+
+def _shortest_call(kernel: Kernel, size: int, until: float = 0.0) -> float:
+    """Return the shortest of the calls that begin before a time, s; of one at least."""
+    kernel(size)
+    shortest, is_first = float("inf"), True
+    while is_first or time.perf_counter() < until:
         start = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - start)
-        repeats += 1
-    return best
-
-
-def _best(found: Sequence[tuple[float, str]], unit: str) -> Reading:
-    if not found:
-        return Reading(value=None, unit=unit, reason="no library offered a kernel for this device")
-    value, basis = max(found)
-    return Reading(value=value, unit=unit, basis=basis)
+        kernel(size)
+        shortest, is_first = min(shortest, time.perf_counter() - start), False
+    return shortest

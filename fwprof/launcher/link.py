@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from fwprof.records import Failure, StageName, frames
+
+R = TypeVar("R")
 
 
 class WorkerEnded(Exception):  # noqa: N818 - an event as much as an error: the caller stores it
@@ -52,3 +54,22 @@ class Link(Protocol):
     def end(self) -> None:
         """End it, whatever it does, and see that nothing of it is left."""
         ...
+
+
+def ask(link: Link, order: frames.Order, answer: type[R]) -> R:
+    """Have one order answered by a worker that serves nothing else, and end it.
+
+    Raises:
+        WorkerEnded: it failed, died, or took longer than it may.
+        InterruptedRunError: the run was cancelled.
+    """
+    try:
+        link.send(order)
+        while True:
+            report = link.receive()
+            if isinstance(report, answer):
+                return report
+            if isinstance(report, frames.Failed):
+                raise WorkerEnded(report.failure, report)
+    finally:
+        link.end()

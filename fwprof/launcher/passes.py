@@ -1,4 +1,4 @@
-"""What is not timed: memory, energy, training, the machine's limits; probes and exports."""
+"""What is not timed: memory, energy, training, the data pipeline; probes and exports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fwprof.events import Trained
 from fwprof.launcher.checkpoints import save_weights
 from fwprof.launcher.context import RunContext
 from fwprof.launcher.guard import Guard
-from fwprof.launcher.link import Link, WorkerEnded
+from fwprof.launcher.link import Link, WorkerEnded, ask
 from fwprof.launcher.process import Switchboard, WorkerProcess
 from fwprof.records import CellPlan, Device, Failure, PluginRef, Reading, frames
 from fwprof.store.layout import DATA_PIPELINE, MEMORY, TRAINING, nth_journal
@@ -136,29 +136,6 @@ def run_pipeline(context: RunContext, cell: CellPlan) -> None:
         context.close([worker])
 
 
-def measure_limits(context: RunContext, cells: Sequence[CellPlan]) -> dict[str, Reading]:
-    """Return the machine's best matrix product and copy over the frameworks of these cells."""
-    found: list[dict[str, Reading]] = []
-    for cell in cells:
-        context.check_cancelled()
-        order = frames.MeasureLimits(cell=cell, seconds=planning.LIMITS_SECONDS, cache=str(context.cache()))
-        try:
-            found.append(_ask(context.link(cell, None), order, frames.LimitsMeasured).readings)
-        except (WorkerEnded, FwprofError) as error:
-            context.check_cancelled()
-            reason = f"could not be measured: {error}"
-            found.append(
-                {
-                    "best_gemm": Reading(value=None, unit="FLOP/s", reason=reason),
-                    "best_copy": Reading(value=None, unit="bytes/s", reason=reason),
-                }
-            )
-    return {
-        name: max((readings[name] for readings in found), key=lambda reading: reading.value or 0)
-        for name in ("best_gemm", "best_copy")
-    }
-
-
 def ask_devices(plugin: PluginRef) -> tuple[Device, ...]:
     """Ask a device plugin, in a probe child, what it finds.
 
@@ -166,7 +143,7 @@ def ask_devices(plugin: PluginRef) -> tuple[Device, ...]:
         PluginError: it raised, died, or hung; blames the plugin.
     """
     return _with_child(
-        lambda link: _ask(link, frames.ListDevices(plugin=plugin), frames.DevicesListed).devices, plugin
+        lambda link: ask(link, frames.ListDevices(plugin=plugin), frames.DevicesListed).devices, plugin
     )
 
 
@@ -179,7 +156,7 @@ def ask_export(plugin: PluginRef, run: Path, destination: Path) -> tuple[Path, .
     """
     order = frames.Export(plugin=plugin, run=str(run), destination=str(destination))
     return _with_child(
-        lambda link: tuple(Path(path) for path in _ask(link, order, frames.Exported).paths), plugin
+        lambda link: tuple(Path(path) for path in ask(link, order, frames.Exported).paths), plugin
     )
 
 
@@ -193,20 +170,6 @@ def _with_child(use: Callable[[Link], R], plugin: PluginRef) -> R:
     finally:
         guard.close()
         switchboard.close()
-
-
-def _ask(link: Link, order: frames.Order, answer: type[R]) -> R:
-    """Have one order answered by a worker that serves nothing else, and end it."""
-    try:
-        link.send(order)
-        while True:
-            report = link.receive()
-            if isinstance(report, answer):
-                return report
-            if isinstance(report, frames.Failed):
-                raise WorkerEnded(report.failure, report)
-    finally:
-        link.end()
 
 
 def _blame(plugin: PluginRef, ended: WorkerEnded) -> FwprofError:

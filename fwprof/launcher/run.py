@@ -14,6 +14,7 @@ from fwprof.launcher.context import RunContext, side_by_side
 from fwprof.launcher.equivalence import verify_group
 from fwprof.launcher.largest_batch import find_largest_batch
 from fwprof.launcher.layers import measure_layers
+from fwprof.launcher.limits import measure_limits
 from fwprof.launcher.presets import Presets
 from fwprof.launcher.schedules import run_session
 from fwprof.records import CellPlan, RunResult
@@ -83,13 +84,8 @@ def _measure(context: RunContext) -> None:
             context.check_cancelled()
             passes.run_pipeline(context, cell)
     measure_layers(context, alive)
-    keys = {planning.limits_key(cell) for cell in alive} & planning.limits_keys(plan).keys()
-    keys -= measured.limits
-    if plan.request.machine_limits and context.is_isolated and keys:
-        context.observer(PassStarted(name="machine's limits"))
-        for key in sorted(keys):
-            readings = passes.measure_limits(context, planning.limits_keys(plan)[key])
-            context.folder.add_limits(key, readings)
+    if plan.request.machine_limits and context.is_isolated:
+        measure_limits(context, alive)
 
 
 def _measure_memory(context: RunContext, cells: Sequence[CellPlan]) -> None:

@@ -22,6 +22,7 @@ from fwprof.records.measurement import (
     Description,
     EpochTimes,
     Failure,
+    LibraryLimits,
     PipelineRun,
     ProgramName,
     Reading,
@@ -316,9 +317,9 @@ class DeviceShared(ReportBase, frozen=True, kw_only=True, tag="device_shared"):
 
 
 class LimitsMeasured(ReportBase, frozen=True, kw_only=True, tag="limits_measured"):
-    """The best matrix product and copy."""
+    """The best matrix product and copy of each library."""
 
-    readings: dict[str, Reading]
+    libraries: tuple[LibraryLimits, ...]
 
 
 class DevicesListed(ReportBase, frozen=True, kw_only=True, tag="devices_listed"):

@@ -67,6 +67,16 @@ class Reading(Record, frozen=True, kw_only=True):
     """(ns since the pass began, value), where it was sampled."""
 
 
+class LibraryLimits(Record, frozen=True, kw_only=True):
+    """The best matrix product and the best copy of one library, with the threads and format of a cell."""
+
+    library: str
+    readings: dict[str, Reading]
+    """`best_gemm` (FLOP/s) and `best_copy` (bytes/s); `basis` says of which size."""
+    run: str = ""
+    """The earlier run that measured them; empty: this one."""
+
+
 class Startup(Record, frozen=True, kw_only=True):
     """How long it took until the first results, with cold caches unless labelled."""
 

@@ -31,6 +31,15 @@ class PluginRef(Record, frozen=True, kw_only=True):
     """Package → installed version, of what the `framework` extra of the plugin names."""
 
 
+class Peak(Record, frozen=True, kw_only=True):
+    """The most arithmetic of one format that a data sheet promises of a device."""
+
+    flops_per_s: float
+    """Of dense products, 2 a multiply-add: what a data sheet says of sparse ones is halved."""
+    source: str
+    """The data sheet, by its name."""
+
+
 class Device(Record, frozen=True, kw_only=True):
     """Where a cell trains, as its device plugin describes it."""
 
@@ -48,6 +57,10 @@ class Device(Record, frozen=True, kw_only=True):
     capabilities: dict[str, Scalar] = {}
     precisions: tuple[str, ...] | None = None
     """Formats that it computes in; None: not told here, and left to the framework."""
+    peaks: dict[str, Peak] = {}
+    """Precision → what a data sheet promises of it, where the plugin names one: `mfu` is a share of it."""
+    no_peaks: str = ""
+    """Why no data sheet speaks of this device, where the plugin looked for one."""
     memory_bytes: int | None = None
     exclusive: bool = False
     """One worker at a time: the default schedule on it is sequential."""
@@ -115,6 +128,16 @@ class CellPlan(Record, frozen=True, kw_only=True):
     is_verification: bool = False
     """Whether answers are compared instead of timed (docs/reference/equivalence.md): dropout is
     off, optimizers take the canonical form, and `precision` may be float64."""
+
+    @property
+    def limits_key(self) -> str:
+        """Under which key a result keeps the machine's limits that this cell is held against.
+
+        Device, threads, precision, and the preset where it is not the default: presets change in
+        which format float32 products are computed.
+        """
+        key = f"{self.device.name}/{self.threads}/{self.precision}"
+        return key if self.settings_preset == "as-shipped" else f"{key}/{self.settings_preset}"
 
     def training_seeds(self, count: int) -> tuple[int, ...]:
         """Return the seeds of its training passes: they count up from its own."""

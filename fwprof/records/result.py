@@ -14,6 +14,7 @@ from fwprof.records.measurement import (
     EpochTimes,
     Failure,
     Fate,
+    LibraryLimits,
     Measurement,
     PipelineRun,
     Reading,
@@ -34,6 +35,8 @@ LABELS = {
     "warm_cache": "compiled code came from a cache on disk: first-step figures are not cold",
     "synthetic_data": "the data is made from the seed, not real",
     "in_process": "measured inside the caller's process, without isolation",
+    "above_best": "a share of the machine's best or of a datasheet's peak is above 100 %: see docs on limits",
+    "slower_machine": "the machine's best product or copy is below 80 % of what this machine gave before",
     "incomplete": "the worker ended early; the rounds before are kept",
     "checkpoint_differs": "a restored checkpoint that holds all that training moves gave other next losses",
     "checkpoint_failed": "a format of checkpoints raised while it was saved or restored",
@@ -176,7 +179,10 @@ class RunResult(Record, frozen=True, kw_only=True):
     duration_ns: int
     is_interrupted: bool = False
     limits: dict[str, dict[str, Reading]] = {}
-    """Device and threads (`cpu/2/float32`) → measured peaks (`best_gemm`, `best_copy`)."""
+    """Device, threads and precision (`cpu/2/float32`, `cpu/2/float32/equal`) → measured peaks (`best_gemm`,
+    `best_copy`), and the best of earlier sessions on this machine (`known_gemm`, `known_copy`)."""
+    limits_by_library: dict[str, tuple[LibraryLimits, ...]] = {}
+    """The same keys → what each library reached."""
     sessions: tuple[MeasuredSession, ...] = ()
     """Which groups were measured in which sessions to their end, when, and by which run."""
     cells: tuple[CellResult, ...]
@@ -239,6 +245,10 @@ class CellSummary(Record, frozen=True, kw_only=True):
     """Where the timed steps have their batches from; `pipeline` says what fed the loops beside them."""
     trainable: str
     bound: Literal["overhead", "compute", "memory", "data"] | None
+    limits: dict[str, Reading] = {}
+    """What the shares are of: `best_gemm`, `best_copy`, and `known_…` of earlier sessions on this machine."""
+    slower_machine: dict[str, float] = {}
+    """`best_gemm`, `best_copy` → their share (1 = all) of the best known before, where it is below 0.8."""
     training: tuple[TrainingPoint, ...]
     """Every epoch of every seed, also of a training that ended early."""
     versions: dict[str, str]

@@ -18,6 +18,7 @@ from fwprof.report.compiled import compiled_rows
 from fwprof.report.equivalence import equivalence_table
 from fwprof.report.layers import layer_sections
 from fwprof.report.layout import Facts, Line, Section
+from fwprof.report.limits import limits_rows
 from fwprof.report.memory import memory_sections
 from fwprof.report.names import CellNames, chosen_name, data_text
 from fwprof.report.origin import origin_rows
@@ -25,7 +26,7 @@ from fwprof.report.pipeline import pipeline_sections
 from fwprof.report.ranking import comparison_sections
 from fwprof.report.resources import resource_sections
 from fwprof.report.settings import presets_rows, same_as, settings_rows
-from fwprof.report.steps import p50_of, step_table, value_of
+from fwprof.report.steps import p50_of, step_table
 from fwprof.report.training import training_rows, training_tables
 
 if TYPE_CHECKING:
@@ -33,12 +34,6 @@ if TYPE_CHECKING:
 
 _SESSIONS_FOR_VERDICTS = 5
 _OWN_ERRORS = "each metric is judged as a table of its own, held to 4 % false verdicts"
-_BOUNDS = {
-    "overhead": "launching, or slow kernels",
-    "compute": "compute",
-    "memory": "memory bandwidth",
-    "data": "data",
-}
 
 
 def report(result: RunResult, summary: RunSummary, *, has_blocks: bool = True) -> list[Section]:
@@ -81,7 +76,7 @@ def report(result: RunResult, summary: RunSummary, *, has_blocks: bool = True) -
             (
                 *_own_loops(cells, names),
                 *compiled_rows(result, cells, names),
-                *_bounds(cells, names),
+                *limits_rows(result, cells, names),
                 *training_rows(result, summary, cells, names),
                 *weights_rows(cells, names),
                 *_quality(result, cells, names),
@@ -161,34 +156,6 @@ def _own_loops(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str
             text = f"{names.short(cell.id)}: {figures.listed(said)} the step"
             rows.append(("" if rows else "own loop", text))
     return rows
-
-
-def _bounds(cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:
-    """Say what bounds which cells, each beside its share of the machine's best."""
-    bounded: dict[str, dict[str, list[str]]] = {}
-    for cell in cells:
-        gemm, copy = value_of(cell, "share_of_best_gemm"), value_of(cell, "share_of_copy")
-        shares = {"matrix product": gemm, "copy": copy}
-        if cell.bound is not None:
-            peak = "copy" if cell.bound == "memory" else "matrix product"
-            shares = {peak: shares[peak]}
-        elif gemm is None:
-            continue
-        what = _BOUNDS[cell.bound] if cell.bound else "nothing alone"
-        for peak, share in shares.items():
-            name = names.short(cell.id)
-            if share is not None:
-                of = f" of the best {peak} here"
-                bounded.setdefault(what, {}).setdefault(of, []).append(
-                    f"{name} {figures.percent(share / 100)}"
-                )
-            elif cell.bound is not None:
-                bounded.setdefault(what, {}).setdefault("", []).append(name)
-    rows = [
-        f"{what}: " + "; ".join(", ".join(owners) + of for of, owners in by.items())
-        for what, by in bounded.items()
-    ]
-    return [("what bounds it" if place == 0 else "", text) for place, text in enumerate(rows)]
 
 
 def _quality(result: RunResult, cells: Sequence[CellSummary], names: CellNames) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fwprof.records import Reading, Record
+from fwprof.records import LibraryLimits, Reading, Record
 
 PLAN, MACHINE, LIMITS, RESULT, CELLS = "plan.json", "machine.json", "limits.jsonl", "run.json", "cells"
 SESSIONS = "sessions.jsonl"
@@ -31,6 +31,7 @@ class MeasuredLimits(Record, frozen=True, kw_only=True):
 
     key: str
     readings: dict[str, Reading]
+    libraries: tuple[LibraryLimits, ...] = ()
 
 
 def nth_journal(name: str, number: int) -> str:

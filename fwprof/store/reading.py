@@ -64,14 +64,15 @@ def assemble(path: Path, *, duration_ns: int = 0, is_interrupted: bool = True) -
     """
     plan = decode_stored(read_bytes(path / PLAN), RunPlan, str(path / PLAN))
     machine = decode_stored(read_bytes(path / MACHINE), MachineFacts, str(path / MACHINE))
-    limits = {line.key: line.readings for line in read_lines(path / LIMITS, MeasuredLimits)}
+    limits = list(read_lines(path / LIMITS, MeasuredLimits))
     return RunResult(
         plan=plan,
         machine=machine,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         duration_ns=duration_ns,
         is_interrupted=is_interrupted,
-        limits=limits,
+        limits={line.key: line.readings for line in limits},
+        limits_by_library={line.key: line.libraries for line in limits if line.libraries},
         sessions=tuple(read_lines(path / SESSIONS, MeasuredSession)),
         cells=tuple(
             _assemble_cell(

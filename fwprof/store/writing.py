@@ -21,7 +21,6 @@ from fwprof.records import (
     MachineFacts,
     Measured,
     MeasuredSession,
-    Reading,
     Record,
     RunPlan,
     RunResult,
@@ -190,9 +189,9 @@ class RunFolder:
         with _writing(self.path / name), (self.path / name).open("ab") as file:
             file.write(encode(record) + b"\n")
 
-    def add_limits(self, key: str, readings: dict[str, Reading]) -> None:
+    def add_limits(self, limits: MeasuredLimits) -> None:
         """Keep what the machine's limits were measured to be."""
-        self._add_line(LIMITS, MeasuredLimits(key=key, readings=readings))
+        self._add_line(LIMITS, limits)
 
     def finish(self, *, is_interrupted: bool) -> RunResult:
         """Build run.json from the journals, write it once and for all, and return it."""

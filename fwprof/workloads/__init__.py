@@ -14,7 +14,7 @@ import msgspec
 
 from fwprof.configuration import parse_yaml, read_yaml, suggest
 from fwprof.errors import RequestError
-from fwprof.records import Scalar, Workload, WorkloadPlan
+from fwprof.records import Precision, Scalar, Workload, WorkloadPlan
 from fwprof.records.workload import SyntheticData
 from fwprof.workloads.analysis import parameter_count, traffic_bytes, training_flops
 from fwprof.workloads.data.sources import place_data
@@ -66,8 +66,11 @@ def find_workload(name_or_path: str, overrides: Mapping[str, Scalar] | None = No
     )
 
 
-def plan_workload(workload: Workload, batch_size: int) -> WorkloadPlan:
+def plan_workload(workload: Workload, batch_size: int, precision: Precision = "float32") -> WorkloadPlan:
     """Return the workload with every shape resolved and its analytic counts for this batch size.
+
+    Args:
+        precision: that it is trained in: numbers of fewer bytes move fewer bytes.
 
     Raises:
         RequestError: its layers do not fit together, or its weights file or pipeline does not fit them.
@@ -95,7 +98,9 @@ def plan_workload(workload: Workload, batch_size: int) -> WorkloadPlan:
         parameter_count=parameter_count(layers),
         # Of batches whose length changes there is no one count.
         flops=None if is_trimmed(workload) else training_flops(layers, batch_size),
-        traffic_bytes=None if is_trimmed(workload) else traffic_bytes(layers, batch_size, workload.optimizer),
+        traffic_bytes=None
+        if is_trimmed(workload)
+        else traffic_bytes(layers, batch_size, workload.optimizer, precision),
     )
 
 

@@ -5,16 +5,18 @@ Owns the analytic formulas. Knows no measurement and no framework.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from fwprof.records import Optimizer, ResolvedLayer
+from fwprof.records import Optimizer, Precision, ResolvedLayer
 from fwprof.records import workload as kinds
 from fwprof.workloads.language import parameter_shapes, walk
 
 FLOAT_BYTES = 4
 ID_BYTES = 8
+ACTIVATION_BYTES: Mapping[Precision, int] = {"float32": 4, "tf32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a stored activation. TF32 is a format inside the multiplier: what is stored stays float32."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,18 @@ def training_flops(layers: Sequence[ResolvedLayer], batch_size: int) -> int:
     return 2 * batch_size * total
 
 
-def traffic_bytes(layers: Sequence[ResolvedLayer], batch_size: int, optimizer: Optimizer) -> int:
-    """Return the least bytes one float32 training step moves if nothing stays in a cache.
+def traffic_bytes(
+    layers: Sequence[ResolvedLayer], batch_size: int, optimizer: Optimizer, precision: Precision = "float32"
+) -> int:
+    """Return the least bytes one training step moves if nothing stays in a cache.
 
     With P trained parameters, W numbers of all that are read whole (not of look-up tables; a table
     that a last layer shares is read there), R table entries looked up, B of W those that a dX is
-    computed with, A stored activations, s optimizer slots a parameter (Adam 2, SGD with momentum 1,
-    else 0), I bytes of input:
+    computed with, A stored activations of a bytes (4; in mixed precision with bfloat16 or float16 2),
+    s optimizer slots a parameter (Adam 2, SGD with momentum 1, else 0), I bytes of input as it is
+    staged (float32, or ids of 8 bytes):
 
-        4·[(W + R) + B + 2·P + (2 + 2s)·P + 2·A] + 2·I
+        4·[(W + R) + B + 2·P + (2 + 2s)·P] + a·2·A + 2·I
 
     in this order: parameters read forward, read backward (for dX), gradients written and read,
     parameters and slots read and written by the update, activations written and read back, input
@@ -89,8 +94,12 @@ def traffic_bytes(layers: Sequence[ResolvedLayer], batch_size: int, optimizer: O
     attention's query, key, value and average, and of an LSTM (GRU) at each position four gates, cell
     state and output (three gates, the candidate's recurrent part and output); elementwise layers and
     norms are taken as fused into their neighbours, attention's scores as never stored, an LSTM's
-    kernels as read once, not once a position. A model that fits in a cache moves less through memory
-    than this.
+    kernels as read once, not once a position. In mixed precision parameters, their gradients and slots
+    stay float32, and a product casts a parameter as it reads it; a copy in 16 bits that a framework
+    keeps of them comes on top. A model that fits in a cache moves less through memory than this.
+
+    Source: Micikevicius et al., Mixed Precision Training, ICLR 2018, section 3.1 (parameters and their
+    update in float32, activations in 16 bits).
     """
     trained = parameter_count(layers)
     whole = backward = looked_up = 0
@@ -109,7 +118,8 @@ def traffic_bytes(layers: Sequence[ResolvedLayer], batch_size: int, optimizer: O
     inputs = batch_size * prod(layers[0].input_shape) * item
     update = (2 + 2 * _slots(optimizer)) * trained
     read = whole + looked_up + backward
-    return FLOAT_BYTES * (read + 2 * trained + update + 2 * activations) + 2 * inputs
+    stored = ACTIVATION_BYTES[precision] * 2 * activations
+    return FLOAT_BYTES * (read + 2 * trained + update) + stored + 2 * inputs
 
 
 def _with_gradient(

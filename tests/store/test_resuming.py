@@ -24,6 +24,7 @@ from fwprof.records import (
     frames,
 )
 from fwprof.store import Earlier, Resume, RunFolder, find_earlier, load_run
+from fwprof.store.layout import MeasuredLimits
 from fwprof.testing.samples import sample_result
 
 Reports = Sequence[frames.Report]
@@ -210,7 +211,7 @@ def test_passes_after_the_timing_are_taken_over_cell_by_cell(
         "a1/training": failed("interrupted"),
     }
     folder = interrupted({**WHOLE, **passes}, [("a", 0)])
-    folder.add_limits("cpu/1/float32", {})
+    folder.add_limits(MeasuredLimits(key="cpu/1/float32", readings={}))
     found = find(matrix)
     assert found is not None
     assert found.measured.passes == {"a0": {"memory", "memory.1", "training"}}

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fwprof.errors import StoreError
 from fwprof.records import MachineFacts, RunPlan, frames
 from fwprof.store import Journal, RunFolder, load_run, new_run_id, write_durably
+from fwprof.store.layout import MeasuredLimits
 from fwprof.testing.samples import sample_result
 
 RESULT = sample_result(2)
@@ -86,7 +87,7 @@ def test_a_full_disk_says_what_was_kept(tmp_path: Path) -> None:
 
 def test_what_is_finished_carries_its_checksum(tmp_path: Path) -> None:
     folder = RunFolder.create(in_(tmp_path), RESULT.machine)
-    folder.add_limits("cpu/1/float32", {})
+    folder.add_limits(MeasuredLimits(key="cpu/1/float32", readings={}))
     result = folder.finish(is_interrupted=False)
     data = (folder.path / "run.json").read_bytes()
     assert (folder.path / "run.json.sha256").read_text() == f"{hashlib.sha256(data).hexdigest()}  run.json\n"

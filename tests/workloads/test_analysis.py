@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from fwprof.records import Optimizer, Workload
+from fwprof.records import Optimizer, Precision, Workload
 from fwprof.records.workload import Adam, Sgd
 from fwprof.workloads import builtin_names, find_workload, plan_workload
 from fwprof.workloads.analysis import parameter_count, traffic_bytes, training_flops
@@ -203,3 +203,17 @@ def test_traffic_counts_only_the_rows_looked_up_and_what_attention_stores() -> N
     rows, activations, id_bytes = 2 * 3 * 4, 2 * (12 + 5 * 12 + 4 + 2), 2 * 3 * 8
     numbers = (rest + rows) + rest + 2 * (table + rest) + 2 * (table + rest) + 2 * activations
     assert traffic_bytes(layers, 2, Sgd(learning_rate=0.1)) == 4 * numbers + 2 * id_bytes
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_in_mixed_precision_activations_take_two_bytes_and_parameters_four(precision: Precision) -> None:
+    layers = resolve(of([{"kind": "dense", "units": 3}, {"kind": "dense", "units": 2}], (5,)))
+    # By hand, of a batch of 7 and Adam: 18 + 8 = 26 parameters read forward, 8 backward; 26 gradients
+    # written and read; 26 parameters and 52 slots read and written; 35 outputs written and read, 35
+    # inputs read twice.
+    in_float32 = 4 * (26 + 8 + 2 * 26 + 2 * 26 + 2 * 52)
+    expected = in_float32 + 2 * 2 * 35 + 4 * 2 * 35
+    assert traffic_bytes(layers, 7, Adam(learning_rate=0.1), precision) == expected == 1388
+    whole = in_float32 + 4 * 2 * 35 + 4 * 2 * 35
+    assert traffic_bytes(layers, 7, Adam(learning_rate=0.1), "float32") == whole == 1528
+    assert traffic_bytes(layers, 7, Adam(learning_rate=0.1), "tf32") == whole
