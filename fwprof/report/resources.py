@@ -51,7 +51,10 @@ def resource_sections(cells: Sequence[CellSummary], names: CellNames) -> list[Se
         return []
     keys = [title for title in names.TITLES if title in names.varying] or ["workload"]
     rows = [
-        (*(names.part(cell.id, key) for key in keys), *(found[cell.id].get(name, NOTHING[0]) for name in columns))
+        (
+            *(names.part(cell.id, key) for key in keys),
+            *(found[cell.id].get(name, NOTHING[0]) for name in columns),
+        )
         for cell in cells
         if found[cell.id]
     ]

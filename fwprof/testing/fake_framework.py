@@ -6,8 +6,7 @@ is `numpy_network`, time is `clock`, misbehaviour on request is `faults`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -47,6 +46,7 @@ from fwprof.testing.fake_layers import FakeLayer
 from fwprof.testing.fake_memory import FirstStep, read_memory
 from fwprof.testing.fake_meter import CountingMeter
 from fwprof.testing.fake_pipeline import FakePipeline
+from fwprof.testing.fake_runtime import runtime
 from fwprof.testing.native_network import make_native_workload
 from fwprof.testing.numpy_network import Network, Update, without_dropout
 
@@ -86,35 +86,6 @@ class FakeOptions(Record, frozen=True, kw_only=True):
     """Bytes, for the faults that print or leak; 0: their default."""
     pid_file: str = ""
     """Where the fault `orphan` writes the process id of the child it leaves."""
-
-
-class Runtime:
-    """The global state of the fake framework, as every framework has some."""
-
-    def __init__(self) -> None:
-        self._threads = 1
-
-    def set_threads(self, count: int) -> None:
-        """Use `count` threads from now on."""
-        self._threads = count
-
-    def get_threads(self) -> int:
-        """Return how many threads are in use."""
-        return self._threads
-
-
-runtime = Runtime()
-
-
-@contextmanager
-def one_thread_more() -> Iterator[tuple[str, Scalar]]:
-    """Change the threads of the runtime behind the plugin's back, for a while."""
-    before = runtime.get_threads()
-    runtime.set_threads(before + 1)
-    try:
-        yield "threads", before + 1
-    finally:
-        runtime.set_threads(before)
 
 
 @dataclass

@@ -45,7 +45,10 @@ def profile(*devices: str, **fields: Any) -> RunResult:
 
 def shared(result: RunResult) -> dict[str, tuple[str, ...]]:
     return {
-        cell.id: one.device_shared_with for cell in result.cells for one in cell.measurements if not one.replica
+        cell.id: one.device_shared_with
+        for cell in result.cells
+        for one in cell.measurements
+        if not one.replica
     }
 
 

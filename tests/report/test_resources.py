@@ -19,7 +19,9 @@ def told(build: Any, *read: dict[str, MetricValue]) -> list[list[str]]:
     )
     text = to_text(report(result, msgspec.structs.replace(summary, cells=cells)), 140)
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    start = next((place for place, line in enumerate(lines) if "energy a step" in line or "busy" in line), None)
+    start = next(
+        (place for place, line in enumerate(lines) if "energy a step" in line or "busy" in line), None
+    )
     return [] if start is None else [line.split() for line in lines[start : lines.index("", start)]]
 
 

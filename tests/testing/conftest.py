@@ -10,7 +10,7 @@ from fwprof.testing.conformance import FRAMEWORK_CHECKS, FrameworkSubject, run_c
 from fwprof.testing.conformance.framework_formats import FORMAT_CHECKS
 from fwprof.testing.conformance.framework_pipeline import PIPELINE_CHECKS
 from fwprof.testing.conformance.framework_verification import VERIFICATION_CHECKS
-from fwprof.testing.fake_framework import one_thread_more
+from fwprof.testing.fake_runtime import one_thread_more
 
 Check = Callable[[FrameworkSubject], None]
 TIMED_CHECKS: Sequence[Check] = [

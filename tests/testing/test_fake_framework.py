@@ -11,7 +11,8 @@ from fwprof.plugin import LoadedWorkload, Options, RunResult, layers
 from fwprof.testing import fake_device, fake_meter, native_network
 from fwprof.testing.clock import FakeClock
 from fwprof.testing.conformance.cases import load_case
-from fwprof.testing.fake_framework import FakeFramework, plugin, runtime
+from fwprof.testing.fake_framework import FakeFramework, plugin
+from fwprof.testing.fake_runtime import runtime
 from fwprof.testing.samples import MLP_BN, STEP_NS, sample_cell, sample_result
 from fwprof.workloads import find_workload, plan_workload
 from fwprof.workloads.inputs import read_data_set, read_inputs, write_inputs

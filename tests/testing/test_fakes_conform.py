@@ -8,13 +8,14 @@ from fwprof.testing.conformance.suites import (
     FrameworkConformance,
     MeterConformance,
 )
+from fwprof.testing.fake_runtime import one_thread_more
 
 
 class TestFakeFramework(FrameworkConformance):
     plugin = "fwprof.testing.fake_framework:plugin"
     name = "fake"
 
-    change_setting = staticmethod(fake_framework.one_thread_more)
+    change_setting = staticmethod(one_thread_more)
     native = staticmethod(native_network.make)
 
 

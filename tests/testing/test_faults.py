@@ -22,7 +22,8 @@ from fwprof.records.frames import CheckAnswers, Open, RunBlock, RunPipeline, Tak
 from fwprof.testing import faults
 from fwprof.testing.clock import FakeClock
 from fwprof.testing.conformance.cases import load_case, plan_of
-from fwprof.testing.fake_framework import FakeFramework, one_thread_more
+from fwprof.testing.fake_framework import FakeFramework
+from fwprof.testing.fake_runtime import one_thread_more
 from fwprof.testing.samples import sample_cell
 
 BLOCK = RunBlock(round=0, order=0, program="run")
