@@ -235,7 +235,7 @@ class Model(Protocol):
     And, of a neutral workload, `open_layer(case)`, which takes a `LayerCase` and returns the
     `LayerPrograms` of that layer alone: with the parameters of the model, executed and in the precision
     as the model is. It raises `UnsupportedError` where that cannot be. With it `fused_by`, a string:
-    what compiles the layers of a program together (`XLA`); without it nothing does.
+    the name of what compiles the layers of a program together; without it nothing does.
     """
 
     def stage(self, batch: Any) -> Staged:

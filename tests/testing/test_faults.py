@@ -16,9 +16,19 @@ import psutil
 import pytest
 
 from fwprof.errors import PluginUnavailableError, UnsupportedError
+from fwprof.execution.layers import layer_cases
 from fwprof.plugin import Options, PipelineData, transforms
 from fwprof.records import Schedule
-from fwprof.records.frames import CheckAnswers, Open, RunBlock, RunPipeline, TakeReadings, Train, WarmUp
+from fwprof.records.frames import (
+    CheckAnswers,
+    MeasureLayers,
+    Open,
+    RunBlock,
+    RunPipeline,
+    TakeReadings,
+    Train,
+    WarmUp,
+)
 from fwprof.testing import faults
 from fwprof.testing.clock import FakeClock
 from fwprof.testing.conformance.cases import load_case, plan_of
@@ -35,6 +45,7 @@ ORDERS = {
     "energy": TakeReadings(pass_name="energy", seconds=1, rate_hz=1),
     "train": Train(epochs=1),
     "pipeline": RunPipeline(seconds=1, rate_hz=1),
+    "layers": MeasureLayers(seconds=1),
 }
 
 
@@ -291,6 +302,18 @@ def test_a_restore_can_bring_nothing_back(tmp_path):
 
     assert restored()
     assert not restored(fault="forget")
+
+
+def test_the_first_layer_can_be_refused(tmp_path):
+    for options, refused in (({}, []), ({"fault": "refuse_layer"}, ["0"])):
+        model, _, _ = build(tmp_path, **options)
+        found = []
+        for case, _ in layer_cases(load_case("plain"), 2, seed=0):
+            try:
+                model.open_layer(case)
+            except UnsupportedError:
+                found.append(case.layer.path)
+        assert found == refused
 
 
 def test_every_fault_has_a_test_here():

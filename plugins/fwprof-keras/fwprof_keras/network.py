@@ -82,14 +82,15 @@ def build_network(
     return Network(model=model, steps=by_path, **builder.slots())
 
 
-def build_part(steps: Sequence[Step], shape: Sequence[int], dtype: str) -> Any:
+def build_part(steps: Sequence[Step], shape: Sequence[int], dtype: str, *, is_model: bool) -> Any:
     """Return a layer, or a model of several steps, that shares its variables with the model.
 
     Args:
         shape: of its inputs, without the batch.
         dtype: of its inputs.
+        is_model: whether a single layer becomes a model too.
     """
-    if len(steps) == 1 and isinstance(steps[0], library.Layer):
+    if not is_model and len(steps) == 1 and isinstance(steps[0], library.Layer):
         return steps[0]
     inputs = keras.Input(tuple(shape), dtype=dtype)
     return keras.Model(inputs, _apply(steps, inputs))

@@ -136,7 +136,9 @@ class NeutralModel(KerasModel):
             # Layers give on what they compute in; the workload's own input comes as it is.
             mixed = keras.config.dtype_policy().compute_dtype
             dtype = self._dtype if path == self._first else mixed
-        part = build_part(self._steps[path], case.layer.input_shape, dtype)
+        # A stateless call of a single layer would cast none of its variables; that of a model does.
+        is_model = self.backend.name == "jax"
+        part = build_part(self._steps[path], case.layer.input_shape, dtype, is_model=is_model)
         return KerasLayer(self, part, case, dtype)
 
     def restore_start(self) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fwprof.testing.layered import chain_layers, images, words
+from fwprof_torch import plugin
 
 pytestmark = pytest.mark.usefixtures("own_environment")
 
@@ -20,8 +21,8 @@ def test_layers_one_into_the_next_give_what_the_model_gives(build, make):
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_mixed_layers_take_what_flows_there(build, precision):
-    loaded = words()
-    model = build(loaded, precision=precision)
+def test_mixed_layers_take_what_flows_there(options, precision):
+    loaded, made = words(), options(precision=precision)
+    model = plugin.build_model(workload=loaded, device=made.cell.device, options=made)
     outputs = model.predict(model.stage(loaded.batches[0]))
     np.testing.assert_allclose(chain_layers(model, loaded), outputs, rtol=0.1, atol=0.05)

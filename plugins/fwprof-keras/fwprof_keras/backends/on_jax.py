@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -272,8 +271,6 @@ class JaxLayer:
     ) -> None:
         self._part = part
         self._has_input_gradient = has_input_gradient
-        # A stateless call hands on what it is given, also to a layer that does the same in training.
-        self._how = {"training": True} if "training" in signature(part.call).parameters else {}
         trained = list(part.trainable_variables)
         order = {id(variable): number for number, variable in enumerate(trained)}
         self._places = [order[id(variable)] for variable in variables]
@@ -296,7 +293,7 @@ class JaxLayer:
         jax.block_until_ready(result)  # type: ignore[no-untyped-call]  # untyped in jax
 
     def _compute(self, trained: list[Any], kept: list[Any], inputs: Any) -> tuple[Any, list[Any]]:
-        outputs, moved = self._part.stateless_call(trained, kept, inputs, **self._how)
+        outputs, moved = self._part.stateless_call(trained, kept, inputs, training=True)
         return outputs, moved
 
     def _differentiate(
