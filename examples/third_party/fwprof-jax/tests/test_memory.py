@@ -58,8 +58,11 @@ def test_passes_over_a_larger_batch_hold_more(build):
 
 def test_without_jit_there_is_no_plan_and_the_reason_says_so(build):
     workload = perceptron(batch=4)
-    with jax.disable_jit():
+    jax.config.update("jax_disable_jit", True)
+    try:
         found = read(build(workload), workload.batches[0])
+    finally:
+        jax.config.update("jax_disable_jit", False)
     assert found["parameter_memory"].value == PARAMETERS
     for name in ("activation_memory", "tensor_peak"):
         assert (found[name].value, "jit is disabled" in found[name].reason) == (None, True)
