@@ -46,6 +46,7 @@ def test_a_script_says_what_it_measures(name: str, tmp_path: Path) -> None:
         ("spread", (*CELLS, "--sessions", "1", "--max-seconds", "1"), "| tiny | sequential | 1 |"),
         ("compile_cost", (*CELLS[:2], "--workload", TINY, "--repeats", "1"), "| tiny | fake | "),
         ("eight_cells", (*CELLS, "--max-seconds", "2"), "| rounds |"),
+        ("limits", (*CELLS[:2], "--sessions", "2", "--seconds", "0.1"), "| cpu/"),
         ("verdicts", ("--repeats", "1", "--max-seconds", "1"), "| 25 % slower called, --thorough |"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What this machine's limits were in earlier sessions (docs/decisions/019-limits-of-a-session.md).
+"""What this machine's limits were in earlier sessions (docs/decisions/022-limits-of-a-session.md).
 
 Owns one file in the user's state folder: a line for each library that a session measured. Lines are
 only ever appended. Knows records and the file; measures nothing.
