@@ -9,7 +9,7 @@ NS = 10**9
 
 
 def window(joules: float, seconds: float, moves: int | None = None) -> Window:
-    """Return a window of a counter that grew so much, in that many moves (None: the meter keeps no samples)."""
+    """Return a window in which a counter grew so much, in that many moves (None: without samples)."""
     samples = () if moves is None else tuple((i * NS, float(min(i, moves))) for i in range(max(moves, 1) + 5))
     return Window(Reading(value=joules * 1e6, unit="uJ", basis="a counter", samples=samples), seconds)
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from fwprof.plugin import Device
-from fwprof.testing import fake_device, fake_framework, native_network
+from fwprof.testing import fake_device, native_network
 from fwprof.testing.conformance.suites import (
     DeviceConformance,
     ExporterConformance,

@@ -315,7 +315,7 @@ def _is_compiled(model: keras.Model) -> bool:
     return bool(model.jit_compile) and not model.run_eagerly
 
 
-def _wrap(function: Callable[..., Any], model: keras.Model, **options: Any) -> Callable[..., Any]:
+def _wrap(function: Callable[..., Any], model: keras.Model, **options: Any) -> Any:
     """Return a function as the model runs its own: in jax.jit, unless told otherwise."""
     if not _is_compiled(model):
         return function
