@@ -70,7 +70,7 @@ def _order(cells: Sequence[CellSummary]) -> list[str]:
 
 
 def _is_own(name: str) -> bool:
-    """Return whether a metric is a plugin's: `cuda.sm_clock`; `api_time.fit` is one of the common table."""
+    """Return whether a metric is a plugin's own; `api_time.fit` is one of the common table."""
     return name.partition(".")[0] not in METRICS
 
 
