@@ -6,6 +6,7 @@ What is read here must come from jax itself, never from what was asked for.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,8 +61,19 @@ def product_types(traced: Any) -> str:
         for equation in left.pop().eqns:
             if equation.primitive.name in ("dot_general", "conv_general_dilated"):
                 found |= {str(operand.aval.dtype) for operand in equation.invars}
-            left += jax.core.jaxprs_in_params(equation.params)
+            left += _inner(equation.params.values())
     return "+".join(sorted(found))
+
+
+def _inner(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield the programs inside an equation: alone or in a tuple, closed over constants or not."""
+    for value in values:
+        if isinstance(value, tuple | list):
+            yield from _inner(value)
+        elif hasattr(value, "jaxpr"):
+            yield value.jaxpr
+        elif hasattr(value, "eqns"):
+            yield value
 
 
 def read_settings(params: Any) -> dict[str, Scalar]:
