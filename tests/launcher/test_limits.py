@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 import fwprof
-from fwprof import events
+from fwprof import events, planning
 from fwprof.comparison import known_limits
 from fwprof.records import RunResult
 from fwprof.testing.installed import FAKES, FakeDistribution, installed
@@ -36,6 +36,7 @@ plugin = Bare()
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The fakes installed, and a state folder of this test's own."""
     monkeypatch.setenv("FWPROF_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(planning, "LIMITS_SECONDS", 0.05)
     (tmp_path / "installed").mkdir()
     with installed(tmp_path / "installed", FAKES, BARE):
         yield
