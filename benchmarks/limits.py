@@ -79,7 +79,7 @@ def _values(result: RunResult) -> list[tuple[str, str, str, float]]:
 
 
 def _rows(found: dict[tuple[str, str, str], list[float]]) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for (key, library, name), values in sorted(found.items()):
         what, scale, unit = UNITS[name]
         spread = max(values) / min(values) - 1
