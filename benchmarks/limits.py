@@ -71,10 +71,10 @@ def _values(result: RunResult) -> list[tuple[str, str, str, float]]:
     ]
     best = [(key, "best of all", readings) for key, readings in result.limits.items()]
     return [
-        (key, library, name, float(readings[name].value))
+        (key, library, name, float(value))
         for key, library, readings in (*by_library, *best)
         for name in UNITS
-        if readings[name].value is not None
+        if (value := readings[name].value) is not None
     ]
 
 
