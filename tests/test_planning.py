@@ -364,15 +364,6 @@ def test_limits_of_stages_stand_beside_the_defaults() -> None:
     assert (limits["block"], limits["build"]) == (1.5, planning.LIMITS["build"])
 
 
-def test_the_machines_limits_are_measured_once_a_framework_and_kind_of_cell() -> None:
-    made = plan("fake", "fake:graph", "rival", threads=(1, 2), settings="equal")
-    keys = planning.limits_keys(made)
-    assert {key: [cell.framework.name for cell in cells] for key, cells in keys.items()} == {
-        "cpu/1/float32/equal": ["fake", "rival"],
-        "cpu/2/float32/equal": ["fake", "rival"],
-    }
-
-
 def test_weights_are_kept_of_what_is_trained_only() -> None:
     with pytest.raises(RequestError, match="there are no trained weights to save"):
         planning.make_plan(RunRequest(workloads=("mlp-small",), save_weights=True), {}, "01RUN")

@@ -9,9 +9,12 @@ from fwprof.contracts import PeakKernels
 from fwprof.records import LibraryLimits, Reading
 
 GEMM_SIZES = (256, 512, 1024, 2048, 4096, 8192)
-COPY_BYTES = (2**20, 2**23, 2**26, 2**28)
-"""From what fits a cache to what fills a card; the larger ones are left out where looking at them would
-take more than `MOST` of the time that there is."""
+"""The larger ones are left out where looking at them would take more than `MOST` of the time there is."""
+COPY_BYTES = (2**28, 2**29)
+"""Several times what caches hold: bytes that a step moves are counted as if none stayed in one.
+
+Source: McCalpin, STREAM benchmark, rule for the size of arrays (four times the last-level caches).
+"""
 GEMM_SHARE = 0.75
 """Of a library's time; its largest copy is done in a tenth of what its largest product takes."""
 PASSES, MOST = 2, 0.75

@@ -102,8 +102,9 @@ def _intensities(cells: Sequence[CellSummary], names: CellNames) -> list[str]:
             text = f"{names.short(cell.id)} {figures.number(intensity)}"
             by_balance.setdefault(figures.number(gemm.value / copy.value), {})[text] = None
     return [
-        f"{figures.listed(list(found))} FLOP/byte; below {balance} copying takes this machine longer"
-        for balance, found in by_balance.items()
+        f"{figures.listed(list(texts))} FLOP/byte; "
+        f"below {balance} bytes take this machine longer than products"
+        for balance, texts in by_balance.items()
     ]
 
 

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 import fwprof
-from fwprof import api, events, planning
+from fwprof import events, planning
 from fwprof.comparison import known_limits
-from fwprof.records import RunPlan, RunResult
+from fwprof.records import RunResult
 from fwprof.testing.installed import FAKES, FakeDistribution, installed
 
 KEY = "fakecard:0/1/float32"
@@ -36,6 +36,7 @@ plugin = Bare()
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The fakes installed, and a state folder of this test's own."""
     monkeypatch.setenv("FWPROF_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(planning, "LIMITS_SECONDS", 0.05)
     (tmp_path / "installed").mkdir()
     with installed(tmp_path / "installed", FAKES, BARE):
         yield
@@ -54,36 +55,6 @@ def profile(tmp_path: Path, *, heard: list[events.Event] | None = None, **change
     }
     observer = heard.append if heard is not None else events.ignore
     return fwprof.profile(**(request | changes), observer=observer)
-
-
-def plan(**changes: Any) -> RunPlan:
-    request = {"workloads": ("mlp-small",), "plugins": ("fake",), "devices": ("fakecard:0",)}
-    return api.make_plan(**(request | changes))
-
-
-def test_presets_precisions_and_environments_are_held_against_limits_of_their_own() -> None:
-    made = plan(precisions=("float32", "bfloat16"), settings="both", threads=(1,))
-    assert list(planning.limits_keys(made)) == [
-        "fakecard:0/1/float32",
-        "fakecard:0/1/float32/equal",
-        "fakecard:0/1/bfloat16",
-        "fakecard:0/1/bfloat16/equal",
-    ]
-    first = made.groups[0].cells[0]
-    elsewhere = msgspec.structs.replace(first, id="other", environment="other")
-    group = msgspec.structs.replace(made.groups[0], cells=(first, elsewhere))
-    keys = planning.limits_keys(msgspec.structs.replace(made, groups=(group,)))
-    assert {key: [cell.environment for cell in cells] for key, cells in keys.items()} == {
-        "fakecard:0/1/float32": [first.environment, "other"]
-    }
-
-
-def test_bytes_are_counted_in_the_precision_of_the_cell() -> None:
-    made = plan(precisions=("float32", "bfloat16"), batch_sizes=(64,))
-    whole, half = (cells[0].workload for cells in (group.cells for group in made.groups))
-    assert whole.flops == half.flops
-    # 64 and 10 outputs of each of 64 samples are written and read in 2 bytes instead of 4.
-    assert whole.traffic_bytes - half.traffic_bytes == 2 * 2 * 64 * (64 + 10)
 
 
 def test_each_number_of_threads_and_preset_has_a_best_of_its_own(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_what_the_shares_are_of_stands_beside_them(build: ModuleType) -> None:
     assert rows(build, ({}, {"bound": "compute", "metrics": metrics, "limits": BEST})) == {
         "what bounds it": "compute: w0 62 % of the best matrix product here",
         "machine's best": "412 GFLOP/s (lib 2, 1024 x 1024) and 20 GB/s copied (lib 2, 64 MiB)",
-        "intensity": "w0 31 FLOP/byte; below 21 copying takes this machine longer",
+        "intensity": "w0 31 FLOP/byte; below 21 bytes take this machine longer than products",
     }
 
 
