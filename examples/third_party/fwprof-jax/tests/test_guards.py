@@ -25,7 +25,5 @@ def test_a_step_that_is_not_waited_for_is_noticed(build):
     model = build(workload)
     programs = plugin.train_step(model=model)
     staged, trained = [model.stage(batch) for batch in workload.batches], frozenset(weights)
-    # On a busy machine the work may have ended by chance before it is asked for: not every time.
-    noticed = [failed_guards(model, NeverWaits(programs), staged, trained) for _ in range(3)]
-    assert {"wait_waits"} in noticed
+    assert "wait_waits" in failed_guards(model, NeverWaits(programs), staged, trained)
     assert failed_guards(model, programs, staged, trained) == frozenset()
