@@ -142,8 +142,10 @@ def test_workers_whose_parent_was_killed_are_killed_unless_released() -> None:
 
 
 def test_a_guard_that_somebody_killed_does_not_take_the_run_with_it() -> None:
+    before = set(psutil.Process().children())
     guard = Guard()
-    (process,) = [each for each in psutil.Process().children() if "guard.py" in " ".join(each.cmdline())]
+    # By its being new: its command line is there only a moment after the call that starts it.
+    (process,) = set(psutil.Process().children()) - before
     process.kill()
     process.wait()
     guard.watch(1 << 22, "mark")
