@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def is_styled(is_terminal: bool) -> bool:
 
 def usage_error(error: click.ClickException) -> RequestError:
     """Turn what click found wrong with the command line into our shape."""
-    what = error.format_message().strip()
+    what = _choices_told(error) or error.format_message().strip()
     hint = re.search(r"\(?did you mean:? (?P<words>.+?)\??\)?\.?$", what, re.IGNORECASE)
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "fwprof"
@@ -49,8 +50,19 @@ def usage_error(error: click.ClickException) -> RequestError:
     if hint is not None:
         what = what[: hint.start()]
         help_hint = f"did you mean {hint['words']}?"
-    what = " ".join(what.split()).rstrip(" .")
+    what = " ".join(what.split()).rstrip(" .;")
     return RequestError(what[:1].lower() + what[1:], next=help_hint)
+
+
+def _choices_told(error: click.ClickException) -> str:
+    """Say of a word that is none of an option's choices which it is nearest to, or all that there are."""
+    choices = getattr(getattr(getattr(error, "param", None), "type", None), "choices", None)
+    word = re.search(r": '(?P<word>[^']*)' is not one of ", error.format_message())
+    if choices is None or word is None:
+        return ""
+    near = get_close_matches(word["word"], choices, n=1)
+    known = f"did you mean '{near[0]}'?" if near else f"it is one of {', '.join(choices)}"
+    return error.format_message()[: word.start()] + f": there is no '{word['word']}'; {known}"
 
 
 def report_bug(error: Exception, *, is_verbose: bool) -> int:

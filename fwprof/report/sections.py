@@ -177,6 +177,7 @@ def _quality(result: RunResult, cells: Sequence[CellSummary], names: CellNames) 
     for label, owners in carried.items():
         who = names.which(owners, [cell.id for cell in measured])
         rows.append(f"{label}{who and f' ({who})'}: {LABELS.get(label, 'see the documentation of labels')}")
+    rows += _others(result, measured)
     if marked := [cell for cell in measured if cell.split_disagreement is not None]:
         rows.append(_marks(marked, names))
     rows += dict.fromkeys(
@@ -186,6 +187,17 @@ def _quality(result: RunResult, cells: Sequence[CellSummary], names: CellNames) 
         if not check.passed
     )
     return [("quality" if place == 0 else "", text) for place, text in enumerate(rows)]
+
+
+def _others(result: RunResult, cells: Sequence[CellSummary]) -> list[str]:
+    """Name the processes of others that were seen on a device."""
+    devices = {cell.id: cell.device for cell in cells}
+    seen: dict[str, dict[str, None]] = {}
+    for cell in result.cells:
+        for measurement in cell.measurements:
+            if cell.id in devices:
+                seen.setdefault(devices[cell.id], {}).update(dict.fromkeys(measurement.device_shared_with))
+    return [f"others on {device}: {figures.listed(list(names))}" for device, names in seen.items() if names]
 
 
 def _marks(cells: Sequence[CellSummary], names: CellNames) -> str:

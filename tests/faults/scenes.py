@@ -26,6 +26,7 @@ import pytest
 from fwprof.codec import encode
 from fwprof.records import frames
 from fwprof.testing.environments import make_environment
+from fwprof.testing.fake_device import USERS
 
 PATIENCE_SECONDS = 40.0
 """No case waits this long unless it hangs: then it fails."""
@@ -242,6 +243,13 @@ def _bare_environment(place: Place, words: Sequence[str]) -> Done:
     return place.run(words)
 
 
+def _device_in_use(place: Place, words: Sequence[str]) -> Done:
+    users = place.folder / "users"
+    users.write_text("python (pid 4242)\n", encoding="utf-8")
+    place.variables[USERS] = str(users)
+    return place.run(words)
+
+
 def _stored(place: Place, words: Sequence[str]) -> Done:
     _store(place)
     return place.run(words)
@@ -298,6 +306,7 @@ SCENES: Mapping[str, Callable[[Place, Sequence[str]], Done]] = {
     "reader leaves": _reader_leaves,
     "full stdout": _full_stdout,
     "bare environment": _bare_environment,
+    "device in use": _device_in_use,
     "stored": _stored,
     "stored, changed": _stored_changed,
     "stored, newer": _stored_newer,

@@ -35,6 +35,7 @@ Scene = Literal[
     "parent killed",
     "reader leaves",
     "bare environment",
+    "device in use",
     "full stdout",
     "stored",
     "stored, changed",

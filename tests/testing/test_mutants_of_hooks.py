@@ -198,6 +198,12 @@ def test_what_a_plugin_leaves_out_is_counted_with_its_reason(tmp_path):
         "settings_follow_the_threads_asked": (
             "the plugin was given as an object that a fresh process cannot import"
         ),
+        "bfloat16_is_what_it_says": (
+            "fake does not support bfloat16: the fake framework cannot compute in bfloat16"
+        ),
+        "float16_is_what_it_says": (
+            "fake does not support float16: the fake framework cannot compute in float16"
+        ),
     }
 
 
