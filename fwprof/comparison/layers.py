@@ -11,6 +11,7 @@ from fwprof.workloads.layer_analysis import LayerCounts, layer_counts
 
 WHOLE = None
 """In the place of a layer's path: the whole model."""
+OWN_MODEL = "its factory gives a whole model, in which no layer has a name"
 NO_GRADIENTS = "nothing in it or before it is trained: a step has no backward pass here"
 CHANGING = "batches change their length: a layer has no shape of its own"
 
@@ -18,13 +19,20 @@ Values = Mapping[tuple[str | None, LayerProgram], Sequence[float]]
 """Layer and program → the median call of each round, ns a step."""
 
 
-def layer_table(cell: CellResult, plan: CellPlan) -> LayerTable | None:
-    """Return the layers of a cell; None where nobody asked, or there are none by name.
+def layer_table(cell: CellResult, plan: CellPlan, *, is_asked: bool) -> LayerTable | None:
+    """Return the layers of a cell; None where nobody asked, or the cell did not come that far.
 
     All figures are of a step: where gradients are accumulated, of all its parts.
+
+    Args:
+        cell: what was measured.
+        plan: of the same cell.
+        is_asked: whether the request asks for layers; a cell that has none by name then says why.
     """
     run, spec = cell.layers, plan.workload.spec
-    if run is None or spec is None or plan.batch_size is None or is_trimmed(spec):
+    if spec is None or plan.batch_size is None or is_trimmed(spec):
+        return _without_layers(OWN_MODEL if spec is None else CHANGING) if is_asked else None
+    if run is None:
         return None
     values = _values(run)
     counts = layer_counts(plan.workload.layers, plan.batch_size, spec.optimizer, plan.precision)
@@ -41,6 +49,17 @@ def layer_table(cell: CellResult, plan: CellPlan) -> LayerTable | None:
         whole_forward=_time(values, WHOLE, {"forward": 1}, run.reason or f"the cell is {cell.fate}"),
         whole_forward_backward=whole,
         alone_over_inside=ratio,
+    )
+
+
+def _without_layers(reason: str) -> LayerTable:
+    return LayerTable(
+        rows=(),
+        reason=reason,
+        sum_forward=_null(reason, "derived"),
+        sum_forward_backward=_null(reason, "derived"),
+        whole_forward=_null(reason, "measured"),
+        whole_forward_backward=_null(reason, "measured"),
     )
 
 

@@ -100,7 +100,7 @@ def summarize_cell(
         target_accuracy=target_accuracy(plan, request) if cell.training else None,
         targets=targets_of(cell, plan, request),
         pipeline=cell.pipeline,
-        layers=layer_table(cell, plan),
+        layers=layer_table(cell, plan, is_asked=request.layers),
         largest_batch=cell.largest_batch,
         checks=tuple(
             check

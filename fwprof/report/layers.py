@@ -31,15 +31,18 @@ def layer_sections(cells: Sequence[CellSummary], names: CellNames) -> list[Secti
             groups.setdefault((cell.workload, cell.batch_size, shapes), []).append(cell)
     for found in groups.values():
         sections += _sections(found, names)
-    if sections:
-        sections += [Line(_NOTE), Line("")]
-    return sections
+    if any(isinstance(section, Table) for section in sections):
+        sections.append(Line(_NOTE))
+    return [*sections, Line("")] if sections else []
 
 
 def _sections(cells: Sequence[CellSummary], names: CellNames) -> list[Section]:
     timed = [cell for cell in cells if cell.layers is not None and not cell.layers.reason]
     first = cells[0].layers
     assert first is not None
+    if not first.rows:
+        heading = Line(f"layers of {cells[0].workload}:")
+        return [heading, *(Line(text) for text in _missing(cells, names))]
     longest = max((row.forward_backward.p50 or 0.0 for cell in timed for row in _rows(cell)), default=0.0)
     unit = figures.step_unit(longest)
     batch = f", batch {cells[0].batch_size}" if cells[0].batch_size else ""

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from fwprof.comparison.layers import NO_GRADIENTS, layer_table
+from fwprof.comparison.layers import CHANGING, NO_GRADIENTS, OWN_MODEL, layer_table
 from fwprof.records import CellPlan, CellResult, LayerBlock, LayerRun, Workload
-from fwprof.records.workload import Activation, Dense, InputSpec, Sgd
+from fwprof.records.workload import Activation, Dense, InputSpec, Sgd, SyntheticData
 from fwprof.testing.samples import sample_cell
 from fwprof.workloads import plan_workload
 
@@ -45,7 +45,7 @@ def blocks(rounds: int = 3, left_out: tuple[str, ...] = ()) -> tuple[LayerBlock,
 
 def table_of(run: LayerRun, plan: CellPlan | None = None) -> Any:
     plan = plan or planned()
-    return layer_table(CellResult(id=plan.id, fate="ok", layers=run), plan)
+    return layer_table(CellResult(id=plan.id, fate="ok", layers=run), plan, is_asked=True)
 
 
 def test_a_value_is_the_median_of_rounds_of_the_median_call() -> None:
@@ -96,8 +96,26 @@ def test_a_single_round_has_no_interval() -> None:
     assert table.rows[1].forward.ci95 is None
 
 
-def test_nothing_was_asked_or_there_are_no_names() -> None:
+def test_nobody_asked_or_the_cell_did_not_come_that_far() -> None:
     plan = planned()
-    assert layer_table(CellResult(id="a", fate="ok"), plan) is None
-    native = msgspec.structs.replace(plan.workload, spec=None, layers=())
-    assert table_of(LayerRun(samples=8), msgspec.structs.replace(plan, workload=native)) is None
+    for is_asked in (False, True):
+        assert layer_table(CellResult(id="a", fate="failed"), plan, is_asked=is_asked) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        (None, OWN_MODEL),
+        (msgspec.structs.replace(SPEC, data=SyntheticData(min_length=1, is_trimmed=True)), CHANGING),
+    ],
+)
+def test_a_cell_without_layers_by_name_says_why_where_somebody_asked(
+    spec: Workload | None, reason: str
+) -> None:
+    plan = planned()
+    plan = msgspec.structs.replace(plan, workload=msgspec.structs.replace(plan.workload, spec=spec))
+    cell = CellResult(id="a", fate="ok")
+    assert layer_table(cell, plan, is_asked=False) is None
+    table = layer_table(cell, plan, is_asked=True)
+    assert table is not None
+    assert (table.rows, table.reason, table.whole_forward.reason) == ((), reason, reason)

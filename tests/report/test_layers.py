@@ -112,5 +112,11 @@ def test_what_was_not_timed_says_why(lines: Any) -> None:
     assert conv.rstrip().endswith("–")
 
 
+def test_cells_without_layers_by_name_have_a_reason_and_no_table(build: Any) -> None:
+    text = told(build, *[table(reason="batches change their length")] * 2)
+    assert "\nlayers of mlp:\nnot measured, alpha:eager, alpha:graph: batches change their length\n" in text
+    assert "Each layer alone" not in text
+
+
 def test_without_layers_there_is_no_such_table(build: Any) -> None:
     assert "layers of" not in told(build)
