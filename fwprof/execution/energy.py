@@ -47,7 +47,9 @@ def energy_of(busy: Window, steps: int, rest: Window) -> dict[str, Reading]:
         `energy` and `energy_above_rest`, uJ/step, and `rest_power`, mW; null with the reason.
     """
     reason = busy.growth.reason if busy.growth.value is None else _why_not(busy, rest)
-    basis = f"{busy.growth.basis}; {steps} steps in {busy.seconds:.1f} s"
+    # Of a counter that cannot be read there is no window to tell of.
+    unread = busy.growth.value is None
+    basis = busy.growth.basis if unread else f"{busy.growth.basis}; {steps} steps in {busy.seconds:.1f} s"
     energy = Reading(
         value=None if reason else _value(busy) / steps,
         unit="uJ/step",
@@ -67,7 +69,7 @@ def energy_of(busy: Window, steps: int, rest: Window) -> dict[str, Reading]:
             value=None if reason else above / steps,
             unit="uJ/step",
             reason=reason,
-            basis=f"{basis}; less what the device takes at rest",
+            basis=basis if unread else f"{basis}; less what the device takes at rest",
         ),
         "rest_power": Reading(
             value=rest.watts * 1e3,

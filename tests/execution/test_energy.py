@@ -61,6 +61,7 @@ def test_what_could_not_be_read_at_rest_leaves_the_energy_of_a_step() -> None:
 def test_what_could_not_be_read_while_steps_ran_is_null_with_its_reason() -> None:
     found = energy_of(UNREADABLE, 1000, window(90.0, 3.0))
     assert (found["energy"].value, found["energy"].reason) == (None, "permission denied")
+    assert found["energy"].basis == found["energy_above_rest"].basis == ""  # no window of no counter
     assert (found["energy_above_rest"].value, found["energy_above_rest"].reason) == (
         None,
         "permission denied",

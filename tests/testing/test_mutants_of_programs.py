@@ -77,7 +77,10 @@ class GivesTheLossOfAnother(FakePrograms):
         return Outcome(1.0, super().forward_backward(staged).gradients)
 
 
-@fails(gradients_are_complete="G returns no gradient for 3.kernel")
+@fails(
+    gradients_are_complete="G returns no gradient for 3.kernel",
+    parameters_and_gradients_take_their_shapes="gradient_memory is",
+)
 class DropsAGradient(FakePrograms):
     def forward_backward(self, staged):
         outcome = super().forward_backward(staged)
@@ -87,6 +90,7 @@ class DropsAGradient(FakePrograms):
 @fails(
     gradients_are_complete="G returns a gradient for input",
     guards_notice_wrong_answers="guard gradients_complete did not notice",
+    parameters_and_gradients_take_their_shapes="gradient_memory is",
 )
 class AddsAGradient(FakePrograms):
     def forward_backward(self, staged):

@@ -19,6 +19,7 @@ MUTANTS = []
 """A broken plugin, and the checks that it fails with their messages."""
 ANSWERS = "verified_answers_agree_with_the_reference"
 STEPS = "verified_steps_take_the_canonical_form"
+LAYER_OUTPUTS, LAYER_GRADIENTS = "layers_give_their_outputs", "layers_compute_every_gradient"
 RESIZES, CROPS = "pipeline_resizes_as_defined", "pipeline_crops_and_flips"
 TIMED = "sequences_agree_with_the_reference"
 
@@ -60,15 +61,17 @@ fails(
         TIMED: "predict of a sequence is off by",
         ANSWERS: "verified outputs of sequence is off by",
         STEPS: "verified parameters of sequence: 0.table is off by",
+        LAYER_OUTPUTS: "what F of layer 1 of sequence gives is off by",
+        LAYER_GRADIENTS: "what G of layer 1 of sequence gives is off by",
     }
 )(with_network(GatesInAnotherOrder))
 
 
 class FlattensChannelsFirst(Network):
-    def _apply(self, resolved, inputs, is_training):
+    def apply(self, resolved, inputs, *, is_training):
         if isinstance(resolved.layer, layers.Flatten):
             inputs = np.moveaxis(inputs, -1, 1)
-        return super()._apply(resolved, inputs, is_training)
+        return super().apply(resolved, inputs, is_training=is_training)
 
 
 fails(
@@ -77,6 +80,7 @@ fails(
         STEPS: "verified parameters of image: 1.kernel is off by",
         RESIZES: "what a model answers to resized images is off by",
         CROPS: "the pipeline gives what is in no sample",
+        LAYER_OUTPUTS: "what F of layer 0 of image gives is off by",
     }
 )(with_network(FlattensChannelsFirst))
 
