@@ -29,8 +29,8 @@ CHECK_SECONDS = 2.0
 """Guards of a timed worker after its rounds, and a framework's own training loop."""
 READING_SECONDS = 2.0
 """Memory of one worker."""
-ENERGY_SECONDS = 5.0
-"""Energy of one worker, read while it works alone."""
+ENERGY_SECONDS = 8.0
+"""Energy of one worker, read while it works alone: five seconds of steps, and three at rest."""
 BATCHES_TRIED = 12
 """Sizes that the search for the largest batch tries: eight doublings and four halvings of the gap."""
 CHECKPOINT_SECONDS = 2.0

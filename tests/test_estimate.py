@@ -63,7 +63,7 @@ def test_on_a_device_for_one_worker_they_live_alone() -> None:
     assert costs["verifying"].seconds == pytest.approx(4 * 6, rel=0.01)
     assert costs["timing"] == Cost(workers=6, seconds=3 * (2 * 6 + 2) + 20)
     # Its counters are read, one worker after the other.
-    assert costs["memory"] == Cost(workers=2, seconds=2 * (6 + 2 + 5))
+    assert costs["memory"] == Cost(workers=2, seconds=2 * (6 + 2 + 8))
 
 
 def test_verifying_a_large_model_takes_what_its_arithmetic_takes() -> None:
