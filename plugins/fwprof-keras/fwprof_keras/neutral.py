@@ -54,12 +54,13 @@ class NeutralModel(KerasModel):
         set_dtype(self._dtype, MIXED.get(cell.precision))
         self._weights = workload.weights
         self._parts = workload.spec.accumulate
+        # Without 64-bit types, jax has 32-bit ids alone.
+        self._id_dtype = keras.backend.standardize_dtype(backend.place(np.zeros(1, np.int64)).dtype)
         network = build_network(
             workload.spec,
             workload.layers,
             kind=mode.model,
-            # Without 64-bit types, jax has 32-bit ids alone.
-            id_dtype=keras.backend.standardize_dtype(backend.place(np.zeros(1, np.int64)).dtype),
+            id_dtype=self._id_dtype,
             has_dropout=not cell.is_verification,
             is_exact=cell.precision == "float64",
         )
@@ -131,7 +132,7 @@ class NeutralModel(KerasModel):
 
     def open_layer(self, case: LayerCase) -> LayerPrograms:
         """Return one layer alone."""
-        path, dtype = case.layer.path, case.inputs.dtype.name
+        path, dtype = case.layer.path, self._id_dtype
         if case.inputs.dtype.kind == "f":
             # Layers give on what they compute in; the workload's own input comes as it is.
             mixed = keras.config.dtype_policy().compute_dtype
