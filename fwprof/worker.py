@@ -204,7 +204,7 @@ class Worker:
         built = self._build(order.cell, Path(order.inputs), Path(order.cache))
         self._send(frames.Described(description=built.describe()))
         self._enter("verify")
-        answers = take_answers(built.model, built.programs, self._staged, precision=order.cell.precision)
+        answers = take_answers(built.model, built.programs, self._staged, rounding=order.rounding)
         save_answers(answers, Path(order.destination))
         self._send(frames.Answered())
 

@@ -22,7 +22,7 @@ from fwprof.cli.output import has_blocks, print_json, print_sections
 from fwprof.cli.progress import Progress, is_drawn_here
 from fwprof.errors import ExitCode, FwprofError, RunError
 from fwprof.events import ignore
-from fwprof.records import Precision, RunRequest, ScheduleKind
+from fwprof.records import RunRequest, ScheduleKind
 
 if TYPE_CHECKING:
     from fwprof.api import Resume
@@ -72,8 +72,8 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
     "--precision",
     "precisions",
     multiple=True,
-    type=click.Choice(get_args(Precision)),
-    help="Precision of the arithmetic.",
+    metavar="NAME[,NAME…]",
+    help="Of the arithmetic: float32, tf32, bfloat16, float16.  [default: float32]",
 )
 @_option(
     "--batch-size",
@@ -229,6 +229,7 @@ def _flags(ctx: click.Context) -> dict[str, Any]:
     }
     readers: dict[str, Callable[[Any], Any]] = {
         "devices": _split,
+        "precisions": words.parse_precisions,
         "batch_sizes": lambda texts: tuple(words.parse_count(text, "samples") for text in _split(texts)),
         "data_sizes": lambda texts: tuple(words.parse_count(text, "samples") for text in _split(texts)),
         "threads": lambda texts: tuple(words.parse_threads(text) for text in _split(texts)),
@@ -255,7 +256,7 @@ def _flags(ctx: click.Context) -> dict[str, Any]:
 
 
 def _split(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+    return tuple(word for text in texts for word in words.split_words(text))
 
 
 def _refuse_both(ctx: click.Context) -> None:

@@ -7,7 +7,7 @@ made from RunRequest itself, so that they can never differ from it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union, get_args
 
@@ -17,7 +17,7 @@ from fwprof.choices import parse_assignment, parse_data, parse_framework, parse_
 from fwprof.cli.config_file import resolve_words
 from fwprof.configuration import read_toml_table, read_with_places, suggest
 from fwprof.errors import RequestError
-from fwprof.records import ModelChoice, Record, RunRequest, StageName
+from fwprof.records import ModelChoice, Precision, Record, RunRequest, StageName
 
 _WRITTEN = {"plugins": tuple[str, ...], "models": tuple[str, ...], "data": str, "find_max_batch": str | int}
 """Fields that people write as text (`name:variant`, `file.py:factory`, `name:folder`, `2GB`)."""
@@ -105,6 +105,29 @@ def parse_threads(text: str) -> int | str:
     if text == "all":
         return text
     return parse_count(text, "threads")
+
+
+def parse_precisions(texts: Iterable[str]) -> tuple[Precision, ...]:
+    """Parse precisions, each word one or several with commas.
+
+    Raises:
+        RequestError: there is no such precision.
+    """
+    known = {str(name): name for name in get_args(Precision)}
+    found = [word for text in texts for word in split_words(text)]
+    for word in found:
+        if word not in known:
+            raise RequestError(
+                f"there is no precision '{word}'",
+                cause=f"known are {', '.join(known)}",
+                next=suggest(word, known) or "choose one of these",
+            )
+    return tuple(known[word] for word in found)
+
+
+def split_words(text: str) -> Iterator[str]:
+    """Yield the words of a text that are separated by commas."""
+    yield from filter(None, map(str.strip, text.split(",")))
 
 
 def parse_count(text: str, what: str) -> int:

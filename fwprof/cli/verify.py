@@ -36,6 +36,13 @@ first one; then in its own precision, with itself. Exits with 1 where one differ
     help="A framework; the first one is the reference.",
 )
 @click.option("--device", "devices", multiple=True, metavar="NAME", help="Where to compute.  [default: cpu]")
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    metavar="NAME[,NAME…]",
+    help="Of the arithmetic: float32, tf32, bfloat16, float16.  [default: float32]",
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Of weights and data.")
 @click.option(
     "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a field of the workload."
@@ -59,6 +66,7 @@ def command(output: str, as_json: bool, quiet: bool, verbose: bool, **options: A
     flags = {name: value for name, value in options.items() if value not in (None, ())}
     readers: dict[str, Callable[[Any], Any]] = {
         "overrides": words.parse_overrides,
+        "precisions": words.parse_precisions,
         "environments": lambda texts: dict(map(words.parse_environment, texts)),
     }
     flags = {name: readers[name](value) if name in readers else value for name, value in flags.items()}

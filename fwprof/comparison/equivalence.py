@@ -28,8 +28,13 @@ float64, moves them 7e-6; another form of its epsilon 7e-3 or more."""
 PRECISION_FACTOR = 10.0
 """A cell's own rounding error may be so many times the reference's: no fixed bound fits all models,
 since depth multiplies rounding."""
-PRECISION_FLOORS = {"float32": 1e-5, "tf32": 4 * 2.0**-10, "bfloat16": 4 * 2.0**-7, "float16": 4 * 2.0**-10}
-"""Precision → relative error that is always allowed: below float32 4 ε of the format."""
+EPSILONS = {"float32": 2.0**-23, "tf32": 2.0**-10, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+"""Precision → distance from 1 to the next number of the format."""
+ROUNDING = {precision: 4 * epsilon for precision, epsilon in EPSILONS.items()}
+"""Precision → by such a share of itself each weight is moved at random, to see how far that moves
+gradients: what the format rounds away over a few layers."""
+PRECISION_FLOORS = {**ROUNDING, "float32": 1e-5}
+"""Precision → relative error that is always allowed."""
 NEGLIGIBLE = 1e-4
 """A gradient tensor this small beside the model's largest is judged on the scale of that: where the
 true gradient is zero (the bias of attention's keys), all that is there is rounding."""

@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 
-from fwprof.contracts import Gradients, Model, Programs, Staged
+import numpy as np
+
+from fwprof.contracts import Gradients, Model, Programs, Result, Staged
 from fwprof.workloads.answers import CURVE_STEPS, PARAMETER_STEPS, Answers
 
-ROUNDING = 2.0**-21
-"""By such a share of itself each weight is moved at random: what float32 rounds away over a few layers."""
 MOVES = 3
+MOST_SCALES = 20
+"""So often a scale of the loss may be halved until no gradient overflows: from 2^16 to below 1."""
 
 
 def take_answers(
-    model: Model, programs: Programs, staged: Sequence[Staged], *, precision: str = ""
+    model: Model, programs: Programs, staged: Sequence[Staged], *, rounding: float = 0.0
 ) -> Answers:
     """Return what the model answers to these batches, from its canonical start.
 
@@ -25,23 +27,20 @@ def take_answers(
         model: built for verification.
         programs: its own.
         staged: the check batches.
-        precision: in `float64` it can be asked how far rounding would move its gradients.
+        rounding: by such a share of itself each weight is moved at random, to see how far that moves
+            gradients; 0: it is not asked. Only float64 can be asked.
     """
     model.reset()
     outputs = model.predict(staged[0])
-    result = programs.forward_backward(staged[0])
-    programs.wait(result)
-    loss, gradients = programs.read(result)
+    loss, gradients = _differentiate(model, programs, staged[0])
     model.reset()
     losses = []
     parameters = {}
     for number, batch in enumerate(islice(cycle(staged), CURVE_STEPS), start=1):
-        result = programs.run(batch)
-        programs.wait(result)
-        losses.append(programs.read(result)[0])
+        losses.append(_read(programs, programs.run(batch))[0])
         if number == PARAMETER_STEPS:
             parameters = dict(model.parameters())
-    sensitivity = _sensitivity(model, programs, staged[0], gradients or {}) if precision == "float64" else {}
+    sensitivity = _sensitivity(model, programs, staged[0], gradients or {}, rounding) if rounding else {}
     return Answers(
         outputs=outputs,
         loss=loss,
@@ -52,16 +51,38 @@ def take_answers(
     )
 
 
+def _differentiate(model: Model, programs: Programs, batch: Staged) -> tuple[float, Gradients | None]:
+    """Return loss and gradients at the start.
+
+    Where a gradient overflows under a scaled loss, a step is taken first, as training does: it finds
+    the same, changes no parameter, and goes on with a smaller scale.
+    """
+    loss, gradients = _read(programs, programs.forward_backward(batch))
+    for _ in range(MOST_SCALES):
+        if all(np.isfinite(each).all() for each in (gradients or {}).values()):
+            break
+        before = model.parameters()
+        _read(programs, programs.run(batch))
+        after = model.parameters()
+        if any(not np.array_equal(before[name], after[name]) for name in gradients or {} if name in before):
+            break  # nothing scales this loss: what overflowed is the model's
+        loss, gradients = _read(programs, programs.forward_backward(batch))
+    return loss, gradients
+
+
+def _read(programs: Programs, result: Result) -> tuple[float, Gradients | None]:
+    programs.wait(result)
+    return programs.read(result)
+
+
 def _sensitivity(
-    model: Model, programs: Programs, batch: Staged, gradients: Gradients
+    model: Model, programs: Programs, batch: Staged, gradients: Gradients, rounding: float
 ) -> Mapping[str, float]:
     """Return by how much each gradient moves at most, where the weights move as if they were rounded.
 
     Where an activation bends, or a maximum changes its place, a gradient jumps: by that much it may
     differ in any program of that precision, and in one it need not.
     """
-    import numpy as np
-
     random = np.random.default_rng(0)
     found = dict.fromkeys(gradients, 0.0)
     for _ in range(MOVES):
@@ -69,13 +90,11 @@ def _sensitivity(
         start = model.parameters()
         model.load_parameters(
             {
-                name: value * (1 + ROUNDING * random.standard_normal(value.shape))
+                name: value * (1 + rounding * random.standard_normal(value.shape))
                 for name, value in start.items()
             }
         )
-        result = programs.forward_backward(batch)
-        programs.wait(result)
-        for name, moved in (programs.read(result)[1] or {}).items():
+        for name, moved in (_read(programs, programs.forward_backward(batch))[1] or {}).items():
             if name in found:
                 difference = float(np.abs(moved - gradients[name]).max(initial=0.0))
                 found[name] = max(found[name], difference)

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from fwprof.codec import encode
-from fwprof.comparison.equivalence import judge_answers
+from fwprof.comparison.equivalence import ROUNDING, judge_answers
 from fwprof.errors import RequestError, StoreError
 from fwprof.events import PassStarted
 from fwprof.launcher.cell import CellWorker
@@ -120,6 +120,7 @@ def _ask_all(
     """
     inputs = context.scratch("check-inputs-")
     first = next(iter(wanted.values()))
+    asked = next(plan.precision for plan in wanted.values() if plan.precision != "float64")
     try:
         write_check_inputs(first.workload, first.seed, inputs)
     except StoreError as error:
@@ -137,6 +138,7 @@ def _ask_all(
                         inputs=str(inputs),
                         cache=str(context.cache()),
                         destination=str(destination),
+                        rounding=ROUNDING[asked] if plan.precision == "float64" else 0.0,
                     )
                 )
             for plan, worker, destination in zip(plans, workers, destinations, strict=True):

@@ -73,6 +73,7 @@ class Verify(OrderBase, frozen=True, kw_only=True, tag="verify"):
     inputs: str
     cache: str
     destination: str
+    rounding: float = 0.0
 
 
 class TakeReadings(OrderBase, frozen=True, kw_only=True, tag="take_readings"):

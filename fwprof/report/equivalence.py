@@ -31,15 +31,17 @@ def equivalence_rows(cells: Sequence[CellSummary], names: CellNames) -> list[tup
     """Say in a few lines which cells do the same work as which."""
     everyone = [cell.id for cell in cells]
     rows = []
-    # Workloads of which every cell does the same work, and the largest error.
+    # What is compared of which every cell does the same work, and the largest error.
     whole: dict[str, float] = {}
+    several = len({cell.precision for cell in cells}) > 1
     for reference in (cell for cell in cells if cell.equivalence.status == "reference"):
         same = [cell for cell in cells if _is_same_as(cell, reference)]
         if same:
             error = max(cell.equivalence.max_error or 0.0 for cell in same)
             meant = [cell.id for cell in (reference, *same)]
-            if meant == [cell.id for cell in cells if cell.workload == reference.workload] != everyone:
-                whole[reference.workload] = error
+            work = (reference.workload, reference.precision)
+            if meant == [cell.id for cell in cells if (cell.workload, cell.precision) == work] != everyone:
+                whole[" in ".join(work) if several else reference.workload] = error
             else:
                 rows.append(_agreement(names.which(meant, everyone) or "all", error))
     if whole:
@@ -141,6 +143,8 @@ def _differences(cells: Sequence[CellSummary], names: CellNames) -> list[str]:
             named = ", ".join(f"{_tensor(one)} by {_amount(one)}" for one in wrong[:_SHOWN])
             more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
             reference = f" as {names.short(found.reference)}" if found.reference else ""
+            if found.reference == cell.id:
+                reference = " as itself in float64"
             rows.append(
                 f"{names.short(cell.id)} does not compute the same{reference}: first "
                 f"{found.first_difference}" + (f" (of {named}{more})" if len(wrong) > 1 else f" ({named})")
@@ -155,7 +159,7 @@ def _tensor(one: TensorError) -> str:
 
 
 def _amount(one: TensorError) -> str:
-    if one.function_error is None:
+    if one.function_error is None or (one.precision_bound is not None and one.precision_error is None):
         return "shape, absence or a value that is no number"
     error = one.function_error
     if one.precision_error is not None and one.precision_bound is not None:

@@ -38,7 +38,7 @@ def limits_rows(result: RunResult, cells: Sequence[CellSummary], names: CellName
     rows = {
         "what bounds it": _bounds(cells, names),
         "machine's best": _bests(cells, plans),
-        "intensity": _intensities(cells, names),
+        "intensity": _intensities(cells, plans),
         "mfu": _utilisations(cells, plans, names),
         "above 100 %": _above(cells, plans, names),
         "slower machine": _slower(cells),
@@ -92,19 +92,26 @@ def _bests(cells: Sequence[CellSummary], plans: Mapping[str, CellPlan]) -> list[
     return [f"{key}: {text}" for key, text in said.items()]
 
 
-def _intensities(cells: Sequence[CellSummary], names: CellNames) -> list[str]:
-    """Say how many FLOP the cells do a byte, where that is told by what the machine does a byte."""
-    by_balance: dict[str, dict[str, None]] = {}
+def _intensities(cells: Sequence[CellSummary], plans: Mapping[str, CellPlan]) -> list[str]:
+    """Say how many FLOP each workload does a byte, where that is told by what the machine does a byte."""
+    sizes: dict[str, set[int | None]] = {}
+    for cell in cells:
+        sizes.setdefault(cell.workload, set()).add(cell.batch_size)
+    found: dict[str, dict[str, None]] = {}
+    balances: dict[str, str] = {}
     for cell in cells:
         gemm, copy = cell.limits.get("best_gemm"), cell.limits.get("best_copy")
         intensity = value_of(cell, "arithmetic_intensity")
-        if intensity is not None and gemm and copy and gemm.value and copy.value:
-            text = f"{names.short(cell.id)} {figures.number(intensity)}"
-            by_balance.setdefault(figures.number(gemm.value / copy.value), {})[text] = None
+        if intensity is None or cell.id not in plans or not (gemm and copy and gemm.value and copy.value):
+            continue
+        key = plans[cell.id].limits_key
+        balances.setdefault(key, figures.number(gemm.value / copy.value))
+        batch = f" batch {cell.batch_size}" if len(sizes[cell.workload]) > 1 else ""
+        found.setdefault(key, {})[f"{cell.workload}{batch} {figures.number(intensity)}"] = None
     return [
-        f"{figures.listed(list(texts))} FLOP/byte; "
-        f"below {balance} bytes take this machine longer than products"
-        for balance, texts in by_balance.items()
+        (f"{key}: " if len(found) > 1 else "") + f"{figures.listed(list(texts))} FLOP/byte; "
+        f"below {balances[key]} bytes take this machine longer than products"
+        for key, texts in found.items()
     ]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from fwprof.comparison.equivalence import judge_answers
+from fwprof.comparison.equivalence import ROUNDING, judge_answers
 from fwprof.contracts import LoadedWorkload, Options
 from fwprof.execution.answers import take_answers
 from fwprof.records import Equivalence
@@ -41,7 +41,9 @@ class Judged:
         """
         model = plugin.build_model(workload=self.workload, device=options.cell.device, options=options)
         staged = [model.stage(batch) for batch in self.workload.batches]
-        return take_answers(model, plugin.train_step(model=model), staged, precision=options.cell.precision)
+        is_exact = options.cell.precision == "float64"
+        rounding = ROUNDING["float32"] if is_exact else 0.0
+        return take_answers(model, plugin.train_step(model=model), staged, rounding=rounding)
 
     def judge(self, answers: Answers, *, exact: Answers, reference: Answers) -> Equivalence:
         """Return what verification says of answers in float32.

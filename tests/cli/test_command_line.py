@@ -76,7 +76,7 @@ def test_every_command_has_a_help_page_that_begins_with_examples(name: str, tmp_
         (["prfile"], 2, ["error: there is no command 'prfile'", "did you mean 'profile'?"]),
         (["profile", "--plugn", "x"], 2, ["error: no such option '--plugn'", "did you mean '--plugin'?"]),
         (["profile", "--quick", "--thorough"], 2, ["error: --quick and --thorough exclude each other"]),
-        (["profile", "--precision", "float3"], 2, ["error: invalid value for '--precision'"]),
+        (["profile", "--precision", "float3"], 2, ["error: there is no precision 'float3'", "did you mean"]),
         (["profile", "--config", "no.yaml"], 2, ["no.yaml"]),
         (["profile", "--set", "x"], 2, ["error: 'x' is not of the form NAME=VALUE"]),
         (["profile", "mlp", "--plugin", "no-such"], 5, ["error: no framework plugin 'no-such'"]),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from fwprof.comparison.equivalence import judge_answers
-from fwprof.records import Equivalence
+from fwprof.comparison.equivalence import PRECISION_FLOORS, ROUNDING, judge_answers
+from fwprof.records import Equivalence, Precision
 from fwprof.workloads.answers import Answers
 
 NAMES = ["0.kernel", "0.bias", "1.kernel"]
@@ -186,3 +186,9 @@ def test_outputs_are_judged_as_strictly_where_gradients_jump() -> None:
         verified_with=(),
     )
     assert found.first_difference == "the outputs in float32"
+
+
+def test_every_precision_has_a_floor_and_is_asked_by_what_it_rounds_away() -> None:
+    assert PRECISION_FLOORS.keys() == ROUNDING.keys() == set(get_args(Precision))
+    # 4 units in the last place: 2^-21 for 24 bits of significand, 2^-5 for 8.
+    assert (ROUNDING["float32"], ROUNDING["bfloat16"]) == (2.0**-21, 2.0**-5)

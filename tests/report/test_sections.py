@@ -5,9 +5,10 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 
-from fwprof.records import Equivalence, Recommendation
+from fwprof.records import Equivalence, Recommendation, TensorError
 from fwprof.report.equivalence import equivalence_rows
 from fwprof.report.layout import to_text
 from fwprof.report.names import CellNames
@@ -98,6 +99,28 @@ def test_workloads_whose_cells_all_do_the_same_work_share_a_line(build: ModuleTy
     )
     assert "does not compute the same as" in rows[1]
     assert equivalence_rows(cells[:2], CellNames(result, cells[:2]))[0][1].startswith("all do the same work")
+    cells[2:4] = [msgspec.structs.replace(cell, precision="bfloat16") for cell in cells[2:4]]
+    assert equivalence_rows(cells, CellNames(result, cells))[0][1].startswith(
+        "all cells of mlp in float32 and lenet in bfloat16 do the same work"
+    )
+    cells[0] = msgspec.structs.replace(
+        cells[0],
+        equivalence=Equivalence(
+            status="not_equivalent",
+            reference="mlp.alpha",
+            first_difference="the gradient of 0.kernel in float16",
+            tensors=(
+                TensorError(
+                    name="0.kernel", kind="gradient", passed=False, function_error=0.0, precision_bound=0.1
+                ),
+            ),
+        ),
+    )
+    (row,) = [text for _, text in equivalence_rows(cells, CellNames(result, cells)) if "mlp" in text]
+    assert row.endswith(
+        "as itself in float64: first the gradient of 0.kernel in float16 "
+        "(gradient of 0.kernel by shape, absence or a value that is no number)"
+    )
 
 
 def test_recommendations_of_several_workloads_stand_below_each(build: ModuleType) -> None:

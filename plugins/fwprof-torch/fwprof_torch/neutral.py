@@ -17,7 +17,7 @@ from fwprof_torch.layout import image_to_torch
 from fwprof_torch.model import TorchModel
 from fwprof_torch.network import build_network
 from fwprof_torch.pipelines import load_data
-from fwprof_torch.precision import MIXED
+from fwprof_torch.precision import MIXED, require_lstm
 from fwprof_torch.state import clear_optimizer
 from fwprof_torch.verification import canonical_step, is_adam, simplify
 
@@ -98,6 +98,8 @@ class NeutralModel(TorchModel):
             mode=mode,
             cell=cell,
         )
+        if is_mixed and any(isinstance(part, torch.nn.LSTM) for part in module.modules()):
+            require_lstm(self.precision, cell.precision, place.device)
         if cell.is_verification:
             self._verify(optimizer, mode)
         self._pipeline = load_data(

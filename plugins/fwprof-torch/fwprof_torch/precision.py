@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fwprof.plugin import UnsupportedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
@@ -139,6 +141,30 @@ def precision_of(cell: CellPlan, place: Place) -> Precision:
         return Precision()
     kind = Scaled if dtype == torch.float16 else Mixed
     return kind(dtype, place.device.type)
+
+
+def require_lstm(precision: Precision, name: str, device: torch.device) -> None:
+    """Try an LSTM of one unit: in float16 oneDNN has one on few processors.
+
+    Raises:
+        UnsupportedError: torch has none in the format there.
+    """
+
+    def zeros(*shape: int) -> torch.Tensor:
+        return torch.zeros(shape, device=device)
+
+    weights = [zeros(4, 1), zeros(4, 1), zeros(4), zeros(4)]
+    try:
+        with torch.no_grad(), precision.context():
+            torch.lstm(
+                zeros(1, 1, 1), [zeros(1, 1, 1)] * 2, weights, True, 1, 0.0, False, False, batch_first=True
+            )
+    except RuntimeError as error:
+        raise UnsupportedError(
+            f"torch has no LSTM in {name} on this {device.type}",
+            cause=str(error).partition(".")[0],
+            next="another --precision, or another --device",
+        ) from error
 
 
 def product_dtype(cell: CellPlan) -> torch.dtype:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from fwprof.plugin import UnsupportedError, layers
 from fwprof.testing.layered import chain_layers, images, words
+from fwprof.testing.small import make_workload
 from fwprof_torch import plugin
 
 pytestmark = pytest.mark.usefixtures("own_environment")
@@ -26,3 +29,15 @@ def test_mixed_layers_take_what_flows_there(options, precision):
     model = plugin.build_model(workload=loaded, device=made.cell.device, options=made)
     outputs = model.predict(model.stage(loaded.batches[0]))
     np.testing.assert_allclose(chain_layers(model, loaded), outputs, rtol=0.1, atol=0.05)
+
+
+def test_an_lstm_in_a_format_that_torch_has_none_in_is_refused_before_it_is_built(options, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("could not create a primitive descriptor. Run with ONEDNN_VERBOSE")
+
+    stack = (layers.Embedding(vocabulary=11, units=6), layers.Lstm(units=5), layers.Dense(units=2))
+    loaded, made = make_workload(stack, (7,), classes=2, vocabulary=11), options(precision="float16")
+    monkeypatch.setattr(torch, "lstm", refuse)
+    with pytest.raises(UnsupportedError, match="torch has no LSTM in float16 on this cpu") as caught:
+        plugin.build_model(workload=loaded, device=made.cell.device, options=made)
+    assert caught.value.cause == "could not create a primitive descriptor"
