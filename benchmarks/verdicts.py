@@ -3,7 +3,7 @@
 A cell against itself must show no difference, a fake or (`--plugin`) a real framework; a fake that
 is 25 % slower must be called.
 
-    python benchmarks/verdicts.py [--plugin torch --workload mlp] [--repeats 20] [--max-seconds 2]
+    python benchmarks/verdicts.py [--plugin torch --workload mlp] [--repeats 20] [--max-seconds 2] [--memory]
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--workload", default=TINY)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--max-seconds", type=float, default=2.0)
+    parser.add_argument("--memory", action="store_true", help="with the passes whose meters sample at 10 Hz")
     options = parser.parse_args()
     print_machine()
     with fakes() as runs:
@@ -73,7 +74,7 @@ def _verdict(
         budget="thorough",
         max_seconds=options.max_seconds,
         seed=seed,
-        memory=False,
+        memory=options.memory,
         machine_limits=False,
         output=str(runs),
     )

@@ -74,6 +74,7 @@ def test_set_up_installs_once_and_again_only_when_its_inputs_change(checkout: Pa
     assert "plugins/fwprof-torch[framework]" in line
     assert "plugins/fwprof-cpu" in line
     assert "pytest>=" not in line
+    assert "third_party" not in line
 
     set_up(checkout, "--frameworks", "torch")
     assert len(asked(checkout)) == 1
@@ -120,10 +121,18 @@ def test_one_framework_alone_draws_in_no_other(checkout: Path) -> None:
 
 
 def test_all_there_are_is_what_is_installed_without_a_choice(checkout: Path) -> None:
-    set_up(checkout)
+    set_up(checkout, "--development")
     (line,) = asked(checkout)
     for file in PLUGINS:
         assert f"{file.parent.relative_to(ROOT)}" in line
+
+
+def test_examples_of_devices_and_meters_are_for_the_tests(checkout: Path) -> None:
+    set_up(checkout)
+    (line,) = asked(checkout)
+    for file in PLUGINS:
+        is_example = "third_party" in file.parts and "fwprof.frameworks" not in file.read_text()
+        assert (f"{file.parent.relative_to(ROOT)}" in line) != is_example
 
 
 def test_a_framework_that_computes_with_another_gets_one(checkout: Path) -> None:

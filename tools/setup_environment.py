@@ -21,7 +21,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-PLUGINS = ("plugins/*/pyproject.toml", "examples/third_party/*/pyproject.toml")
+OURS, EXAMPLES = "plugins/*/pyproject.toml", "examples/third_party/*/pyproject.toml"
+PLUGINS = (OURS, EXAMPLES)
 STAMP = VENV / "fwprof-setup.json"
 CONSTRAINTS = ROOT / "constraints.txt"
 BACKENDS = {"keras": ("tensorflow", "torch", "jax")}
@@ -95,7 +96,9 @@ def requirements(plugins: dict[Path, dict[str, Any]], wanted: dict[str, Any]) ->
     for folder, plugin in plugins.items():
         frameworks = frameworks_of(plugin)
         if not frameworks:
-            found += ["--editable", str(folder)]
+            # Somebody else's hardware and meters are examples: a user who did not ask sees none of them.
+            if wanted["development"] or not folder.match(str(Path(EXAMPLES).parent)):
+                found += ["--editable", str(folder)]
         elif set(frameworks) & set(wanted["frameworks"]):
             found += ["--editable", f"{folder}[framework]"]
     if wanted["development"]:
