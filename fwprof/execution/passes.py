@@ -12,11 +12,15 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import cycle
 
+import msgspec
+
 from fwprof.contracts import Meter, Programs, Staged
 from fwprof.execution.energy import Window, energy_of
 from fwprof.records import Reading
 
 MIN_STEPS = 5
+MIN_SAMPLES = 2
+"""Below, there is no rate."""
 ENERGY_WINDOW = "energy_window"
 """A meter's reading of this name is divided by the steps of the window: `energy`, uJ/step. A further
 meter counts in its own namespace: `wall.energy_window` becomes `wall.energy`."""
@@ -53,7 +57,17 @@ def take_readings(
             steps += 1
             if steps >= MIN_STEPS and time.monotonic() >= end:
                 break
-    return _with_energy(busy, steps, rest)
+    return {name: _with_rate(reading) for name, reading in _with_energy(busy, steps, rest).items()}
+
+
+def _with_rate(reading: Reading) -> Reading:
+    """Say how often a meter was really sampled: its thread waits for the same interpreter as the steps."""
+    if len(reading.samples) < MIN_SAMPLES:
+        return reading
+    seconds = (reading.samples[-1][0] - reading.samples[0][0]) / 1e9
+    rate = f"{(len(reading.samples) - 1) / seconds:.3g} a second" if seconds else "at once"
+    sampled = f"{len(reading.samples)} samples, {rate}"
+    return msgspec.structs.replace(reading, basis="; ".join(filter(None, (reading.basis, sampled))))
 
 
 @dataclass

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from fwprof.contracts import Batch
@@ -150,3 +151,24 @@ def test_the_thread_is_gone_where_a_step_raises_too(built: Built) -> None:
     with pytest.raises(RuntimeError, match="a step failed"):
         read(built(programs_class=Broken), Counting("fake.samples", 1))
     assert threading.active_count() == before
+
+
+class Timeline(Counting):
+    """A meter that keeps what it sampled, a tenth of a second apart."""
+
+    def stop(self) -> Mapping[str, Reading]:
+        samples = tuple((place * 10**8, 1.0) for place in range(self._enough))
+        return {
+            name: msgspec.structs.replace(reading, samples=samples)
+            for name, reading in super().stop().items()
+        }
+
+
+@pytest.mark.parametrize(
+    ("count", "basis"), [(21, "a counter; 21 samples, 10 a second"), (1, "a counter"), (0, "a counter")]
+)
+def test_how_often_a_meter_was_sampled_is_kept_beside_its_timeline(
+    built: Built, count: int, basis: str
+) -> None:
+    found = read(built(), Timeline("timeline.power", 5.0, enough=count))
+    assert (found["timeline.power"].basis, len(found["timeline.power"].samples)) == (basis, count)
