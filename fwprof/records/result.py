@@ -36,7 +36,7 @@ LABELS = {
     "synthetic_data": "the data is made from the seed, not real",
     "in_process": "measured inside the caller's process, without isolation",
     "above_best": "a share of the machine's best or of a datasheet's peak is above 100 %: see docs on limits",
-    "slower_machine": "the machine's best product or copy is below 80 % of what this machine gave before",
+    "slower_machine": "the machine's best product is below 80 % of what this machine gave before",
     "incomplete": "the worker ended early; the rounds before are kept",
     "checkpoint_differs": "a restored checkpoint that holds all that training moves gave other next losses",
     "checkpoint_failed": "a format of checkpoints raised while it was saved or restored",
@@ -248,7 +248,7 @@ class CellSummary(Record, frozen=True, kw_only=True):
     limits: dict[str, Reading] = {}
     """What the shares are of: `best_gemm`, `best_copy`, and `known_…` of earlier sessions on this machine."""
     slower_machine: dict[str, float] = {}
-    """`best_gemm`, `best_copy` → their share (1 = all) of the best known before, where it is below 0.8."""
+    """`best_gemm` → its share (1 = all) of the best known before, where it is below 0.8."""
     training: tuple[TrainingPoint, ...]
     """Every epoch of every seed, also of a training that ended early."""
     versions: dict[str, str]

@@ -25,7 +25,7 @@ _BOUNDS = {
     "memory": "memory bandwidth",
     "data": "data",
 }
-_CALLED = {"best_gemm": "matrix product", "best_copy": "copy"}
+_CALLED = {"best_gemm": "matrix product"}
 _FEWER = "convolutions by Winograd's method or FFT do fewer multiplications than the 2 FLOP a pair counted"
 _OTHER_SHAPES = "its products are of shapes that run faster than the square ones that were tried"
 _CACHED = "bytes are counted as if nothing stayed in a cache, and a model that fits one moves fewer"

@@ -88,7 +88,8 @@ def test_a_share_above_100_is_kept_and_labelled(build: Any) -> None:
 
 @pytest.mark.parametrize(("now", "slower"), [(0.63e9, {"best_gemm": 0.63}), (0.81e9, {}), (2e9, {})])
 def test_a_machine_far_below_its_best_is_told(build: Any, now: float, slower: dict[str, float]) -> None:
-    limits = {"cpu/2/float32": best(now, 1e9, known_gemm=1e9, known_copy=1.1e9)}
+    # Copies differ by more from process to process: one of half the best says nothing of the machine.
+    limits = {"cpu/2/float32": best(now, 1e9, known_gemm=1e9, known_copy=2e9)}
     (cell,) = cells(build.run(build.cell("a", STEPS), limits=limits))
     assert cell.slower_machine == pytest.approx(slower)
     assert ("slower_machine" in cell.labels) is bool(slower)
