@@ -16,7 +16,9 @@ from fwprof.plugin import Reading
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from fwprof_tensorflow.graph import GraphModel
     from fwprof_tensorflow.places import Place
+    from fwprof_tensorflow.trained import TrainedModel
 
 SMALL = 64 * 1024
 """Bytes of a block that the allocator of the host does not count where it hands small ones out by another."""
@@ -44,27 +46,19 @@ def counts_small_blocks(place: Place) -> bool:
     return after - before >= SMALL
 
 
-def read_memory(
-    place: Place,
-    *,
-    parameters: Iterable[Any],
-    slots: Iterable[Any],
-    differentiate: Callable[[], Any],
-) -> Mapping[str, Reading]:
+def read_memory(model: TrainedModel | GraphModel, differentiate: Callable[[], Any]) -> Mapping[str, Reading]:
     """Return the memory of a step by category, in bytes.
 
     Args:
-        place: the device.
-        parameters: variables, trained and frozen, and batch statistics.
-        slots: variables of the optimizer.
+        model: whose variables are counted, those of the optimizer apart.
         differentiate: program G; returns its gradients.
     """
     gradients = _size(differentiate())
     return {
-        "parameter_memory": _reading(_size_of_variables(parameters)),
+        "parameter_memory": _reading(_size_of_variables(model.shown_variables)),
         "gradient_memory": _reading(gradients),
-        "optimizer_memory": _reading(_size_of_variables(slots)),
-        "activation_memory": _activations(place, gradients, differentiate),
+        "optimizer_memory": _reading(_size_of_variables(model.optimizer_variables)),
+        "activation_memory": _activations(model.place, gradients, differentiate),
     }
 
 

@@ -71,13 +71,7 @@ class TensorFlowPrograms:
 
     def memory(self, staged: Staged) -> Mapping[str, Reading]:
         """Return the memory of a step by category; runs program G untimed."""
-        model = self._model
-        return read_memory(
-            model.place,
-            parameters=model.shown_variables,
-            slots=model.optimizer_variables,
-            differentiate=lambda: self.forward_backward(staged)[1],
-        )
+        return read_memory(self._model, lambda: self.forward_backward(staged)[1])
 
     def next_batch(self) -> Staged:
         """D: fetch one batch and stage it."""
